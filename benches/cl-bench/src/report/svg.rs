@@ -1,0 +1,354 @@
+//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves.
+//!
+//! Colours of curves come from the page's style sheet (classes `s0` to `s7`), so that they follow light
+//! and dark. Colour is never the only sign: curves have marks of different shapes, dashes beyond the
+//! eighth, and labels; cells have numbers.
+
+use std::fmt::Write;
+
+use cl_metrics::Summary;
+
+use super::view::Drawn;
+
+/// Hues in the style sheet.
+const HUES: usize = 8;
+
+/// An SVG under construction. Writing to a String cannot fail.
+struct Svg(String);
+
+impl Svg {
+    fn new(width: f64, height: f64, class: &str, label: &str) -> Self {
+        Self(format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" class="{class}" role="img" aria-label="{}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">"#,
+            escape(label)
+        ))
+    }
+
+    fn text(&mut self, x: f64, y: f64, attributes: &str, text: &str) {
+        let _ = write!(self.0, r#"<text x="{x:.1}" y="{y:.1}" {attributes}>{}</text>"#, escape(text));
+    }
+
+    fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        let _ =
+            write!(self.0, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
+    }
+
+    fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), attributes: &str) {
+        let _ = write!(
+            self.0,
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" {attributes}/>"#
+        );
+    }
+
+    fn path(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>, closed: bool) {
+        let mut d = String::new();
+        for (k, (x, y)) in points.into_iter().enumerate() {
+            let _ = write!(d, "{}{x:.1} {y:.1}", if k == 0 { 'M' } else { 'L' });
+        }
+        let _ = write!(self.0, r#"<path class="{class}" d="{d}{}"/>"#, if closed { "Z" } else { "" });
+    }
+
+    fn finish(mut self) -> String {
+        self.0.push_str("</svg>");
+        self.0
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // Not allowed in XML at all.
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The mean R matrix: rows are training phases, from the untrained network down, columns the tasks
+/// tested; in the cells percent. The diagonal, the task just learned, is outlined.
+pub fn heat_map(drawn: &Drawn) -> String {
+    const LEFT: f64 = 66.0;
+    const TOP: f64 = 38.0;
+    const GAP: f64 = 5.0;
+    let tasks = drawn.r.tasks();
+    // Many tasks: smaller cells, whole percents.
+    let (cell, height, decimals) = if tasks > 10 { (30.0, 22.0, 0) } else { (44.0, 26.0, 1) };
+    let rows = drawn.r.rows();
+    let joint = !drawn.r.is_full();
+    let (width, bottom) =
+        (LEFT + cell * tasks as f64 + 1.0, TOP + GAP + height * (rows.len() + 1) as f64 + 1.0);
+
+    let label = format!("{}: mean accuracy on each task before training and after each phase", drawn.method);
+    let mut svg = Svg::new(width, bottom, "heat", &label);
+    let middle = r#"class="tick" text-anchor="middle""#;
+    svg.text(LEFT + cell * tasks as f64 / 2.0, 12.0, middle, "tested on task");
+    for j in 0..tasks {
+        svg.text(LEFT + cell * (j as f64 + 0.5), TOP - 7.0, middle, &(j + 1).to_string());
+    }
+    for (i, row) in std::iter::once(drawn.r.baseline()).chain(rows.iter().map(Vec::as_slice)).enumerate() {
+        let y = TOP + height * i as f64 + if i > 0 { GAP } else { 0.0 };
+        let name = match i {
+            0 => "untrained".into(),
+            _ if joint => "joint".into(),
+            _ => format!("after {i}"),
+        };
+        svg.text(LEFT - 7.0, y + height / 2.0 + 4.0, r#"class="tick" text-anchor="end""#, &name);
+        for (j, &accuracy) in row.iter().enumerate() {
+            let x = LEFT + cell * j as f64;
+            let (fill, ink) = shade(accuracy);
+            svg.rect((x, y), (cell, height), &format!(r#"class="cell" fill="{fill}""#));
+            if !joint && i == j + 1 {
+                let outline = format!(r#"fill="none" stroke="{ink}" stroke-width="1.5""#);
+                svg.rect((x + 2.0, y + 2.0), (cell - 4.0, height - 4.0), &outline);
+            }
+            let number = format!("{:.decimals$}", 100.0 * accuracy);
+            let attributes = format!(r#"class="number" text-anchor="middle" fill="{ink}""#);
+            svg.text(x + cell / 2.0, y + height / 2.0 + 4.0, &attributes, &number);
+        }
+    }
+    svg.finish()
+}
+
+/// The colour of a cell, from pale for 0 to dark blue for 1, and of the ink that is read best on it.
+fn shade(accuracy: f64) -> (String, &'static str) {
+    const STOPS: [[f64; 3]; 4] =
+        [[246.0, 248.0, 251.0], [186.0, 211.0, 236.0], [74.0, 137.0, 199.0], [8.0, 48.0, 107.0]];
+    let at = accuracy.clamp(0.0, 1.0) * (STOPS.len() - 1) as f64;
+    let from = (at as usize).min(STOPS.len() - 2);
+    let rgb: [f64; 3] =
+        std::array::from_fn(|c| STOPS[from][c] + (at - from as f64) * (STOPS[from + 1][c] - STOPS[from][c]));
+    let hex =
+        format!("#{:02x}{:02x}{:02x}", rgb[0].round() as u8, rgb[1].round() as u8, rgb[2].round() as u8);
+    // Relative luminance; 0.18 is where black and white contrast alike (WCAG 2).
+    let linear = rgb.map(|c| (c / 255.0).powf(2.2));
+    let luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    (hex, if luminance > 0.18 { "#111" } else { "#fff" })
+}
+
+/// Average accuracy over the tasks seen so far, after each task: one curve per method, a band of one
+/// SEM to either side. A joint run is a level.
+pub fn curves(drawn: &[Drawn], width: f64) -> String {
+    let tasks = drawn.iter().map(|d| d.r.tasks()).max().unwrap_or(1);
+    let labels: Vec<String> = drawn.iter().map(|d| format!("{} {:.1}", d.method, end(d).mean)).collect();
+    let longest = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
+    let right = (longest as f64 * 6.9 + 30.0).min(width * 0.45);
+    let (left, top, bottom) = (40.0, 26.0, 40.0);
+    let height = (width * 0.46).clamp(270.0, 350.0).max(top + bottom + 15.0 * drawn.len() as f64);
+
+    let (low, high, step) = scale(drawn);
+    let x = |task: usize| {
+        let along = if tasks > 1 { (task - 1) as f64 / (tasks - 1) as f64 } else { 0.5 };
+        left + along * (width - left - right)
+    };
+    let y = |percent: f64| top + (high - percent.clamp(low, high)) / (high - low) * (height - top - bottom);
+
+    let mut svg =
+        Svg::new(width, height, "curves", "Average accuracy over the tasks seen so far, after each task");
+    svg.text(0.0, 12.0, r#"class="tick""#, "average accuracy on the tasks seen so far, %");
+    for k in 0..=((high - low) / step).round() as usize {
+        let percent = low + step * k as f64;
+        svg.line("grid", (left, y(percent)), (width - right, y(percent)));
+        let decimals = usize::from(step < 1.0);
+        svg.text(
+            left - 7.0,
+            y(percent) + 4.0,
+            r#"class="tick" text-anchor="end""#,
+            &format!("{percent:.decimals$}"),
+        );
+    }
+    // A label for every task, or for every so many where they would touch.
+    let every = (tasks as f64 * 20.0 / (width - left - right)).ceil().max(1.0) as usize;
+    for task in (1..=tasks).filter(|t| (t - 1) % every == 0 || *t == tasks) {
+        svg.text(x(task), height - bottom + 18.0, r#"class="tick" text-anchor="middle""#, &task.to_string());
+    }
+    svg.text(
+        (left + width - right) / 2.0,
+        height - 4.0,
+        r#"class="tick" text-anchor="middle""#,
+        "tasks learned",
+    );
+
+    for (k, d) in drawn.iter().enumerate() {
+        let class = |part: &str| format!("{part} s{}{}", k % HUES, if k >= HUES { " dashed" } else { "" });
+        let points: Vec<(f64, Summary)> = match d.curve.as_slice() {
+            [level] if tasks > 1 => vec![(x(1), *level), (x(tasks), *level)],
+            curve => curve.iter().enumerate().map(|(i, s)| (x(i + 1), *s)).collect(),
+        };
+        let upper = points.iter().filter_map(|(x, s)| Some((*x, y(s.mean + s.sem?))));
+        let lower = points.iter().rev().filter_map(|(x, s)| Some((*x, y(s.mean - s.sem?))));
+        svg.path(&class("band"), upper.chain(lower), true);
+        let level = if d.r.is_full() { "" } else { " level" };
+        svg.path(&format!("{}{level}", class("curve")), points.iter().map(|(x, s)| (*x, y(s.mean))), false);
+        if d.r.is_full() {
+            for (x, s) in &points {
+                mark(&mut svg, k, &class("mark"), (*x, y(s.mean)));
+            }
+        }
+    }
+    let ends: Vec<f64> = drawn.iter().map(|d| y(end(d).mean)).collect();
+    for (k, at) in spread(&ends, top, height - bottom).into_iter().enumerate() {
+        let from = width - right;
+        let class = format!("leader s{}", k % HUES);
+        svg.line(&class, (from + 5.0, ends[k]), (from + 13.0, at));
+        mark(&mut svg, k, &format!("mark s{}", k % HUES), (from + 18.0, at));
+        svg.text(from + 26.0, at + 4.0, r#"class="name""#, &shortened(&labels[k], right - 26.0));
+    }
+    svg.finish()
+}
+
+/// The last point of a method's curve.
+fn end(drawn: &Drawn) -> Summary {
+    *drawn.curve.last().expect("a drawn method has at least one point")
+}
+
+/// The lowest and highest percent of the axis, and the step between its lines.
+fn scale(drawn: &[Drawn]) -> (f64, f64, f64) {
+    let points = || drawn.iter().flat_map(|d| &d.curve);
+    let low = points().map(|s| s.mean - s.sem.unwrap_or(0.0)).fold(100.0, f64::min);
+    let high = points().map(|s| s.mean + s.sem.unwrap_or(0.0)).fold(0.0, f64::max);
+    let steps = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+    let step = steps.into_iter().find(|s| (high - low) / s <= 6.0).unwrap_or(20.0);
+    let low = ((low / step).floor() * step).max(0.0);
+    // Not beyond 100, and never an empty axis.
+    let high = ((high / step).ceil() * step).min(100.0);
+    if high - low < step {
+        ((high - step).max(0.0), (high - step).max(0.0) + step, step)
+    } else {
+        (low, high, step)
+    }
+}
+
+/// Places for labels near `wanted`, in the same order, a line's height apart and within the bounds.
+fn spread(wanted: &[f64], top: f64, bottom: f64) -> Vec<f64> {
+    const APART: f64 = 15.0;
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
+    let mut places = wanted.to_vec();
+    let mut free = top;
+    for &k in &order {
+        places[k] = wanted[k].max(free);
+        free = places[k] + APART;
+    }
+    let mut free = bottom;
+    for &k in order.iter().rev() {
+        places[k] = places[k].min(free);
+        free = places[k] - APART;
+    }
+    places
+}
+
+fn shortened(label: &str, width: f64) -> String {
+    let room = (width / 6.9) as usize;
+    if label.chars().count() <= room {
+        return label.into();
+    }
+    // The number at the end stays.
+    let (name, number) = label.rsplit_once(' ').unwrap_or((label, ""));
+    let kept: String = name.chars().take(room.saturating_sub(number.len() + 2)).collect();
+    format!("{kept}… {number}")
+}
+
+/// A mark whose shape says which curve it is.
+fn mark(svg: &mut Svg, k: usize, class: &str, (x, y): (f64, f64)) {
+    let polygon: &[(f64, f64)] = match k % 5 {
+        0 => {
+            let _ = write!(svg.0, r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3.4"/>"#);
+            return;
+        }
+        1 => &[(-3.1, -3.1), (3.1, -3.1), (3.1, 3.1), (-3.1, 3.1)],
+        2 => &[(0.0, -4.2), (4.0, 3.0), (-4.0, 3.0)],
+        3 => &[(0.0, -4.4), (4.4, 0.0), (0.0, 4.4), (-4.4, 0.0)],
+        _ => &[(0.0, 4.2), (4.0, -3.0), (-4.0, -3.0)],
+    };
+    svg.path(class, polygon.iter().map(|(dx, dy)| (x + dx, y + dy)), true);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use cl_metrics::RMatrix;
+
+    use super::*;
+
+    fn drawn(rows: Vec<Vec<f64>>) -> Drawn {
+        let r = RMatrix::new(vec![0.5; rows[0].len()], rows).unwrap();
+        let final_accuracy = Summary::of(&[80.0, 82.0]).unwrap();
+        let curve = vec![final_accuracy; r.rows().len()];
+        Drawn { method: "<EWC> & \"co\"".into(), r, curve }
+    }
+
+    #[test]
+    fn a_heat_map_is_this() {
+        insta::assert_snapshot!(
+            heat_map(&drawn(vec![vec![1.0, 0.0], vec![0.25, 0.951]])).replace("><", ">\n<")
+        );
+    }
+
+    #[test]
+    fn a_joint_run_has_one_row_and_no_diagonal() {
+        let svg = heat_map(&drawn(vec![vec![0.9, 0.8, 0.7]]));
+        assert!(svg.contains(">joint<") && !svg.contains("after 1"));
+        assert_eq!(svg.matches("class=\"cell\"").count(), 6);
+        assert!(!svg.contains("stroke-width"));
+    }
+
+    #[test]
+    fn ink_contrasts_with_every_shade() {
+        for k in 0..=100 {
+            let (fill, ink) = shade(f64::from(k) / 100.0);
+            let channel = |at: usize| {
+                let c = f64::from(u8::from_str_radix(&fill[at..at + 2], 16).unwrap()) / 255.0;
+                if c <= 0.03928 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
+            };
+            let cell = 0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5);
+            let ratio = if ink == "#fff" { 1.05 / (cell + 0.05) } else { (cell + 0.05) / (0.0056 + 0.05) };
+            assert!(ratio >= 4.0, "{k} %: {ratio:.2}");
+        }
+    }
+
+    #[test]
+    fn labels_keep_apart_in_order_and_inside() {
+        let wanted = [100.0, 101.0, 20.0, 299.0, 300.0, 100.5];
+        let places = spread(&wanted, 26.0, 310.0);
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
+        for pair in order.windows(2) {
+            assert!(places[pair[1]] - places[pair[0]] >= 15.0 - 1e-9, "{places:?}");
+        }
+        assert!(places.iter().all(|p| (26.0..=310.0).contains(p)), "{places:?}");
+    }
+
+    #[test]
+    fn the_axis_holds_every_point() {
+        let with = |values: &[f64]| Drawn {
+            curve: values.iter().map(|&v| Summary { n: 1, mean: v, std: None, sem: None }).collect(),
+            ..drawn(vec![vec![1.0]])
+        };
+        for values in [&[99.9, 99.2][..], &[19.7, 98.0], &[100.0], &[0.0], &[50.0], &[0.0, 100.0], &[37.3]] {
+            let (low, high, step) = scale(&[with(values)]);
+            assert!(values.iter().all(|v| (low..=high).contains(v)), "{values:?}: {low}..{high}");
+            assert!(
+                low >= 0.0 && high <= 100.0 + 1e-9 && high - low >= step - 1e-9,
+                "{values:?}: {low}..{high}"
+            );
+            assert!((high - low) / step <= 8.0);
+        }
+        assert!(scale(&[]).1 > scale(&[]).0);
+    }
+
+    #[test]
+    fn names_are_escaped_and_shortened() {
+        let svg = curves(&[drawn(vec![vec![0.9, 0.1], vec![0.5, 0.5]])], 360.0);
+        assert!(svg.contains("&lt;EWC&gt; &amp; &quot;co&quot; 81.0"), "{svg}");
+        assert_eq!(shortened("A very long name 98.5", 100.0), "A very l… 98.5");
+        assert_eq!(escape("a\u{0}b"), "a b");
+    }
+}

@@ -1,0 +1,383 @@
+//! Runs a suite: what is not in the results file yet, many runs at once, one thread each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use cl_core::{Error, Result, Units};
+use cl_data::{ClassOrder, DataSet, Scenario, Stream};
+use cl_methods::Registry;
+use cl_methods::train::{Progress, train};
+use serde_json::json;
+
+use crate::clock;
+use crate::report::{Report, Row as ReportRow, Table};
+use crate::results::{Config, Key, Record, Results};
+use crate::suites::{Active, Cell, Classes, Row, Setting, Suite};
+
+/// Which part of a suite to run, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only this scenario.
+    pub scenario: Option<Scenario>,
+    /// Only rows of these names, or of these methods; all if empty.
+    pub methods: Vec<String>,
+    /// How many seeds; the suite's own number if not given.
+    pub seeds: Option<u64>,
+    /// Runs at the same time.
+    pub jobs: usize,
+    /// Where `results.jsonl` and the report go.
+    pub out: PathBuf,
+}
+
+/// Told what happens, from any thread.
+pub trait Watch: Sync {
+    /// A run begins: its name, and which of how many it is.
+    fn begin(&self, run: &str, number: usize, of: usize);
+    /// A run has taken `done` of `total` steps.
+    fn step(&self, run: &str, done: usize, total: usize);
+    /// A run is stored, with this final accuracy in percent.
+    fn end(&self, run: &str, record: &Record);
+    /// Something the user should know.
+    fn warn(&self, text: &str);
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Done {
+    /// All that is stored of what was asked for, beside the published numbers.
+    pub report: Report,
+    /// Runs that were made now.
+    pub made: usize,
+    /// Runs that were there already.
+    pub found: usize,
+    /// Whether it was stopped before the end.
+    pub interrupted: bool,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+struct Run<'a> {
+    row: &'a Row,
+    cell: &'a Cell,
+    setting: &'a Setting,
+    seed: u64,
+    key: Key,
+    config: Config,
+}
+
+impl Run<'_> {
+    fn name(&self) -> String {
+        format!("{} {} seed {}", self.row.name, self.cell.scenario, self.seed)
+    }
+}
+
+/// Runs what is missing and gives the report of what was asked for. Each finished run is on disk before
+/// the next begins on its thread; `stop` ends all of them at their next step. An error in one run stops the
+/// others too; what was finished is kept.
+pub fn run(
+    suite: &Suite,
+    registry: &Registry,
+    options: &Options,
+    stop: &AtomicBool,
+    watch: &dyn Watch,
+) -> Result<Done> {
+    let runs = plan(suite, options)?;
+    // A method that cannot be made, or data that is not there, is found before anything is computed.
+    for run in &runs {
+        registry.build(run.row.method, &run.cell.config, run.seed)?;
+    }
+    let (results, torn) = Results::open(&options.out)?;
+    if let Some(torn) = torn {
+        watch.warn(&torn.to_string());
+    }
+    let waiting: VecDeque<_> = runs.iter().filter(|run| !results.contains(&run.key)).collect();
+    let (made, found) = (waiting.len(), runs.len() - waiting.len());
+    let jobs = options.jobs.clamp(1, made.max(1));
+    let shared = Shared {
+        registry,
+        stop,
+        watch,
+        data: Mutex::default(),
+        of: made,
+        queue: Mutex::new(waiting),
+        results: Mutex::new(results),
+        failed: Mutex::new(None),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| shared.work(suite));
+        }
+    });
+    let left = lock(&shared.queue).len();
+    let interrupted = stop.load(Ordering::Relaxed);
+    if let Some(error) = lock(&shared.failed).take()
+        && !(interrupted && matches!(error, Error::Interrupted))
+    {
+        return Err(error);
+    }
+    let results = lock(&shared.results);
+    Ok(Done { report: report(suite, &runs, &results), made: made - left, found, interrupted })
+}
+
+/// What all threads see.
+struct Shared<'a> {
+    registry: &'a Registry,
+    stop: &'a AtomicBool,
+    watch: &'a dyn Watch,
+    /// Data sets by their setting, loaded once.
+    data: Mutex<BTreeMap<String, Arc<DataSet>>>,
+    of: usize,
+    queue: Mutex<VecDeque<&'a Run<'a>>>,
+    results: Mutex<Results>,
+    /// The first error.
+    failed: Mutex<Option<Error>>,
+}
+
+impl Shared<'_> {
+    fn work(&self, suite: &Suite) {
+        loop {
+            let run = {
+                let mut queue = lock(&self.queue);
+                if self.stop.load(Ordering::Relaxed) || lock(&self.failed).is_some() {
+                    return;
+                }
+                let Some(run) = queue.pop_front() else { return };
+                self.watch.begin(&run.name(), self.of - queue.len(), self.of);
+                run
+            };
+            let stored = self.one(suite, run).and_then(|record| {
+                lock(&self.results).append(&record)?;
+                Ok(record)
+            });
+            match stored {
+                Ok(record) => self.watch.end(&run.name(), &record),
+                Err(error) => {
+                    lock(&self.queue).push_front(run);
+                    lock(&self.failed).get_or_insert(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn one(&self, suite: &Suite, run: &Run<'_>) -> Result<Record> {
+        let stream = self.stream(run)?;
+        let mut method = self.registry.build(run.row.method, &run.cell.config, run.seed)?;
+        let name = run.name();
+        let mut clock = Stopwatch::new();
+        let mut shown = Instant::now();
+        let mut progress = |progress: Progress| {
+            match progress {
+                Progress::Step { done, total } => {
+                    if self.stop.load(Ordering::Relaxed) || lock(&self.failed).is_some() {
+                        return Err(Error::Interrupted);
+                    }
+                    if shown.elapsed().as_millis() > 100 {
+                        shown = Instant::now();
+                        self.watch.step(&name, done, total);
+                    }
+                }
+                Progress::Evaluate => clock.pause(),
+                Progress::Resume => clock.resume(),
+            }
+            Ok(())
+        };
+        let outcome = train(&stream, &mut *method, &run.setting.protocol, run.seed, &mut progress)?;
+        let r = cl_metrics::RMatrix::new(outcome.baseline.clone(), outcome.r.clone())?;
+        Ok(Record {
+            suite: suite.name.to_owned(),
+            scenario: run.cell.scenario.to_string(),
+            method: run.row.name.to_owned(),
+            seed: run.seed,
+            config: run.config.clone(),
+            metrics: cl_metrics::all(&r).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            r: outcome.r,
+            baseline: outcome.baseline,
+            train_seconds: clock.wall,
+            cpu_seconds: clock.cpu,
+            samples_per_cpu_second: outcome.samples as f64 / clock.cpu.max(1e-9),
+            peak_rss_bytes: clock::peak_rss_bytes().unwrap_or(0),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    fn stream(&self, run: &Run<'_>) -> Result<Stream> {
+        let setting = run.setting;
+        let key = format!("{} {} {:?}", setting.data, setting.padding, setting.normalise);
+        let data = {
+            let mut loaded = lock(&self.data);
+            match loaded.get(&key) {
+                Some(data) => data.clone(),
+                None => {
+                    let mut data = cl_data::load(setting.data)?;
+                    if setting.padding > 0 {
+                        data = data.padded(setting.padding)?;
+                    }
+                    if let Some((mean, std)) = setting.normalise {
+                        data = data.normalised(mean, std)?;
+                    }
+                    loaded.entry(key).or_insert(Arc::new(data)).clone()
+                }
+            }
+        };
+        let order = match setting.classes {
+            Classes::Fixed => ClassOrder::Fixed,
+            Classes::PerSeed => ClassOrder::Shuffled(run.seed),
+        };
+        let mut stream = cl_data::split(&data, setting.tasks, run.cell.scenario, order)?;
+        if setting.active == Active::SeenSoFar && run.cell.scenario == Scenario::Class {
+            for task in &mut stream.tasks {
+                task.units = Units::First((task.index + 1) * task.classes.len());
+            }
+        }
+        Ok(stream)
+    }
+}
+
+/// Wall and processor time of a thread, evaluations left out.
+struct Stopwatch {
+    wall: f64,
+    cpu: f64,
+    since: Option<(Instant, f64)>,
+}
+
+impl Stopwatch {
+    fn new() -> Self {
+        Self { wall: 0.0, cpu: 0.0, since: None }
+    }
+
+    fn resume(&mut self) {
+        self.since = Some((Instant::now(), clock::thread_cpu_seconds()));
+    }
+
+    fn pause(&mut self) {
+        if let Some((wall, cpu)) = self.since.take() {
+            self.wall += wall.elapsed().as_secs_f64();
+            self.cpu += clock::thread_cpu_seconds() - cpu;
+        }
+    }
+}
+
+/// All runs that were asked for, seed by seed, so that a table that was stopped has a few seeds of
+/// everything rather than everything of a few rows.
+fn plan<'a>(suite: &'a Suite, options: &Options) -> Result<Vec<Run<'a>>> {
+    let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
+    for wanted in &options.methods {
+        if !suite.rows.iter().any(|row| is(row.name, wanted) || is(row.method, wanted)) {
+            let names = suite.rows.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+            return Err(Error::invalid(
+                "method",
+                format!("{wanted:?} is not in the suite {}; it has {names}", suite.name),
+            ));
+        }
+    }
+    let seeds = options.seeds.unwrap_or(suite.seeds);
+    if seeds == 0 {
+        return Err(Error::invalid("seeds", "at least one is needed"));
+    }
+    let mut runs = Vec::new();
+    for seed in suite.first_seed..suite.first_seed + seeds {
+        for row in &suite.rows {
+            let wanted =
+                options.methods.is_empty() || options.methods.iter().any(|m| is(row.name, m) || is(row.method, m));
+            for cell in row.cells.iter().filter(|_| wanted) {
+                if options.scenario.is_some_and(|scenario| scenario != cell.scenario) {
+                    continue;
+                }
+                let setting = row.setting.as_ref().unwrap_or(&suite.setting);
+                let config =
+                    Config::new(json!({ "method": row.method, "coefficients": cell.config, "setting": setting }));
+                let key = Key {
+                    suite: suite.name.to_owned(),
+                    scenario: cell.scenario.to_string(),
+                    method: row.name.to_owned(),
+                    seed,
+                    config_hash: config.hash.clone(),
+                };
+                runs.push(Run { row, cell, setting, seed, key, config });
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// The report of a suite from stored results: all rows and seeds for which there are some. Results of
+/// another configuration than the suite's present one are left out.
+///
+/// # Errors
+/// Those of [`Options`].
+pub fn stored(suite: &Suite, results: &Results, options: &Options) -> Result<Report> {
+    Ok(report(suite, &plan(suite, options)?, results))
+}
+
+fn report(suite: &Suite, runs: &[Run<'_>], results: &Results) -> Report {
+    let mut tables = Vec::new();
+    for scenario in Scenario::ALL {
+        let mut rows: Vec<ReportRow> = Vec::new();
+        for row in &suite.rows {
+            let of_row: Vec<_> = runs
+                .iter()
+                .filter(|run| run.row.name == row.name && run.cell.scenario == scenario)
+                .collect();
+            let Some(first) = of_row.first() else { continue };
+            rows.push(ReportRow {
+                method: row.name.to_owned(),
+                records: of_row.iter().filter_map(|run| results.get(&run.key)).cloned().collect(),
+                published: first.cell.published,
+            });
+        }
+        if !rows.is_empty() {
+            tables.push(Table { scenario: scenario.to_string(), rows });
+        }
+    }
+    Report {
+        title: suite.title.to_owned(),
+        suite: suite.name.to_owned(),
+        source: suite.source.to_owned(),
+        protocol: protocol(suite),
+        tables,
+        notes: suite.notes.iter().map(|&note| note.to_owned()).collect(),
+    }
+}
+
+/// The protocol in words and numbers.
+fn protocol(suite: &Suite) -> Vec<(String, String)> {
+    let setting = &suite.setting;
+    let protocol = &setting.protocol;
+    let mut lines = vec![
+        ("data", setting.data.to_owned()),
+        ("tasks", setting.tasks.to_string()),
+        ("class order", match setting.classes {
+            Classes::Fixed => "fixed".to_owned(),
+            Classes::PerSeed => "shuffled per seed".to_owned(),
+        }),
+        ("active units (class scenario)", match setting.active {
+            Active::All => "all".to_owned(),
+            Active::SeenSoFar => "those of the tasks so far".to_owned(),
+        }),
+        ("hidden layers", format!("{:?}", protocol.hidden)),
+        ("optimizer", json!(protocol.optimizer).to_string()),
+        ("optimizer reset between tasks", protocol.reset_optimizer.to_string()),
+        ("minibatch", format!("{}, last one: {}", protocol.batch, json!(protocol.last_batch))),
+        ("budget per task", json!(protocol.budget).to_string()),
+        ("evaluated on", "all test samples of every task, after every task".to_owned()),
+    ];
+    if setting.padding > 0 || setting.normalise.is_some() {
+        lines.push(("pixels", format!("padded by {}, normalised {:?}", setting.padding, setting.normalise)));
+    }
+    for row in &suite.rows {
+        let configs: Vec<_> =
+            row.cells.iter().map(|cell| format!("{}: {}", cell.scenario, cell.config)).collect();
+        if row.cells.iter().any(|cell| cell.config != json!({})) {
+            lines.push((row.name, configs.join("; ")));
+        }
+    }
+    lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,195 @@
+//! Softmax cross-entropy of whole numbers, over the active output units, in one node of the graph.
+//!
+//! ℓᵢ = −log softmax(zᵢ)[yᵢ] where the softmax runs over the units that [`Units`] makes active for
+//! sample i; the gradient of an inactive unit is exactly 0.
+//!
+//! | operand | shape | |
+//! |---|---|---|
+//! | z | (n, outputs) | logits, f32 or f64 |
+//! | y | (n) u32 | target units |
+//! | w | (n), as z | optional weights |
+//! | loss | () | (1/n) Σ ℓᵢ, or Σ wᵢ ℓᵢ where weights are given |
+//!
+//! ∂zᵢ = (softmax(zᵢ) − onehot(yᵢ)) · (1/n or wᵢ), computed from the logits again in the backward
+//! pass: they are few, a second exponential is cheaper than keeping a tensor alive.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor};
+
+use super::cpu::for_float;
+use crate::{Error, Result, Units};
+
+pub(super) fn cross_entropy(
+    logits: &Tensor,
+    targets: &Tensor,
+    units: Units,
+    weights: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (n, outputs) = logits.dims2()?;
+    if targets.dims() != [n] || targets.dtype() != DType::U32 {
+        return Err(Error::mismatch(
+            "cross_entropy",
+            format!("targets U32 [{n}]"),
+            format!("{:?} {:?}", targets.dtype(), targets.dims()),
+        ));
+    }
+    if n == 0 {
+        return Err(Error::invalid("cross_entropy", "the batch is empty, its mean is not defined"));
+    }
+    for &target in targets.to_vec1::<u32>()?.iter() {
+        if !units.range(target as usize, outputs).contains(&(target as usize)) {
+            return Err(Error::invalid(
+                "cross_entropy targets",
+                format!("target {target} is not an active unit ({units:?} of {outputs} outputs)"),
+            ));
+        }
+    }
+    let op = CrossEntropy { units };
+    let logits = logits.contiguous()?;
+    Ok(match weights {
+        None => logits.apply_op2(targets, op)?,
+        Some(w) if w.dims() == [n] && w.dtype() == logits.dtype() => {
+            logits.apply_op3(targets, &w.detach().contiguous()?, op)?
+        }
+        Some(w) => {
+            return Err(Error::mismatch(
+                "cross_entropy",
+                format!("weights {:?} [{n}]", logits.dtype()),
+                format!("{:?} {:?}", w.dtype(), w.dims()),
+            ));
+        }
+    })
+}
+
+struct CrossEntropy {
+    units: Units,
+}
+
+impl CrossEntropy {
+    fn forward(
+        &self,
+        (z, lz): (&CpuStorage, &Layout),
+        (y, ly): (&CpuStorage, &Layout),
+        w: Option<(&CpuStorage, &Layout)>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let outputs = lz.dims()[1];
+        let targets = super::cpu::slice::<u32>(y, ly)?;
+        let loss = for_float!("cross_entropy", z, T => {
+            let z = super::cpu::slice::<T>(z, lz)?;
+            let w = w.map(|(w, lw)| super::cpu::slice::<T>(w, lw)).transpose()?;
+            let loss = cpu::loss(z, targets, w, outputs, self.units);
+            Ok(candle_core::WithDType::to_cpu_storage_owned(vec![loss]))
+        })?;
+        Ok((loss, Shape::from(())))
+    }
+
+    fn backward(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        weights: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (n, outputs) = logits.dims2()?;
+        if super::second_order() {
+            return self.differentiable_gradient(logits, targets, weights, grad);
+        }
+        for_float!("cross_entropy", logits, T => {
+            let scale = grad.to_scalar::<T>()?;
+            let w = weights.map(|w| w.to_vec1::<T>()).transpose()?;
+            let y = targets.to_vec1::<u32>()?;
+            let g = super::cpu::with_slice::<T, _>(logits, |z| {
+                Ok(cpu::gradient(z, &y, w.as_deref(), outputs, self.units, scale))
+            })?;
+            Tensor::from_vec(g, (n, outputs), logits.device())
+        })
+    }
+
+    /// The same from candle's operations, so that it can be differentiated again.
+    fn differentiable_gradient(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        weights: Option<&Tensor>,
+        grad: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (n, outputs) = logits.dims2()?;
+        let (mut active, mut onehot) = (vec![0f64; n * outputs], vec![0f64; n * outputs]);
+        for (i, &y) in targets.to_vec1::<u32>()?.iter().enumerate() {
+            onehot[i * outputs + y as usize] = 1.0;
+            for unit in self.units.range(y as usize, outputs) {
+                active[i * outputs + unit] = 1.0;
+            }
+        }
+        let tensor = |v: Vec<f64>| {
+            Tensor::from_vec(v, (n, outputs), logits.device())?.to_dtype(logits.dtype())
+        };
+        let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
+        let exp = (shifted.exp()? * tensor(active)?)?;
+        let p = exp.broadcast_div(&exp.sum_keepdim(1)?)?;
+        let g = (p - tensor(onehot)?)?;
+        let g = match weights {
+            Some(w) => g.broadcast_mul(&w.unsqueeze(1)?)?,
+            None => (g / n as f64)?,
+        };
+        g.broadcast_mul(grad)
+    }
+}
+
+impl CustomOp2 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        z: &CpuStorage,
+        lz: &Layout,
+        y: &CpuStorage,
+        ly: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward((z, lz), (y, ly), None)
+    }
+
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        _loss: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.backward(logits, targets, None, grad)?), None))
+    }
+}
+
+impl CustomOp3 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        z: &CpuStorage,
+        lz: &Layout,
+        y: &CpuStorage,
+        ly: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward((z, lz), (y, ly), Some((w, lw)))
+    }
+
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        weights: &Tensor,
+        _loss: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.backward(logits, targets, Some(weights), grad)?), None, None))
+    }
+}

@@ -1,0 +1,130 @@
+//! The operations that the crates above need and candle lacks, or has only as a chain of temporaries.
+//!
+//! Each is a folder: `mod.rs` says what it computes and holds candle's custom operation with its
+//! gradient, `cpu.rs` the loop where it is long, `tests.rs` compares with the plain composition and
+//! with finite differences. A CUDA kernel goes beside them as `kernel.cu`, called from the custom
+//! operation's `cuda_fwd`; until it is there, an operation on a CUDA tensor is an error that says so.
+
+mod accumulate_sq;
+mod adam_step;
+mod cpu;
+mod cross_entropy;
+mod linear;
+mod path_integral;
+pub mod per_sample;
+mod project;
+mod quadratic_penalty;
+mod sgd_step;
+#[cfg(test)]
+mod testing;
+
+use candle_core::Tensor;
+
+pub use adam_step::AdamStep;
+pub use linear::Activation;
+pub use project::{Projection, project};
+pub use quadratic_penalty::Quadratic;
+pub use sgd_step::SgdStep;
+
+use crate::{Result, Units};
+
+/// The fused operations, on candle's [`Tensor`]. f32 and f64; operands of any strides, except that
+/// what is changed in place must be contiguous. Operations in place are not recorded in the graph:
+/// between a forward and its backward pass they would change the gradient.
+///
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use cl_core::{Activation, TensorOps, Units};
+///
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let y = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// let w = Var::new(&[[0.1f32, -0.2], [0.3, 0.4]], &Device::Cpu)?;
+/// let loss = x.linear(&w, None, Activation::Identity)?.cross_entropy(&y, Units::All, None)?;
+/// let grads = loss.backward()?;
+/// assert_eq!(grads.get(&w).unwrap().dims(), [2, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait TensorOps: Sized {
+    /// act(self·Wᵀ + b): self (.., in), W (out, in), b (out) → (.., out). Differentiable; the gradient
+    /// of `self` is left out where it is data.
+    fn linear(&self, weight: &Self, bias: Option<&Self>, act: Activation) -> Result<Self>;
+
+    /// Softmax cross-entropy of the logits `self` (n, outputs) and the target units (n) u32 over the
+    /// active `units`: the mean, or Σ wᵢℓᵢ where `weights` (n) are given. A scalar, differentiable.
+    ///
+    /// # Errors
+    /// An empty batch; a target that is not an active unit.
+    fn cross_entropy(&self, targets: &Self, units: Units, weights: Option<&Self>) -> Result<Self>;
+
+    /// ½ Σₖ Σ Fₖ(self − θ*ₖ)² over any number of anchors. A scalar, differentiable in `self`.
+    fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
+
+    /// self ← self − η(μv + g + λ·self), in place, and the velocity with it.
+    fn sgd_step(&self, grad: &Self, velocity: Option<&Self>, step: SgdStep) -> Result<()>;
+
+    /// One step of Adam or AdamW, in place; `moments` (2, ..self) hold m and v.
+    fn adam_step(&self, grad: &Self, moments: &Self, step: AdamStep) -> Result<()>;
+
+    /// self ← decay·self + scale·g², in place.
+    fn accumulate_sq(&self, grad: &Self, decay: f64, scale: f64) -> Result<()>;
+
+    /// self ← self − g·(θ − before), before ← θ, in place (Zenke et al. 2017, eq. 3).
+    fn path_integral(&self, grad: &Self, theta: &Self, before: &Self) -> Result<()>;
+
+    /// With `self` the inputs (n, in) of a linear layer and `squares` (n, out) its squared output
+    /// gradients: adds the squared gradients of each sample to `weight_sum` (out, in) and `bias_sum`
+    /// (out), in place.
+    fn per_sample_sq(&self, squares: &Self, weight_sum: &Self, bias_sum: Option<&Self>) -> Result<()>;
+
+    /// With `self` the inputs (n, in) of a linear layer and `deltas` (n, out) its output gradients: the
+    /// squared norm of each sample's gradient, (n).
+    fn per_sample_norm_sq(&self, deltas: &Self, bias: bool) -> Result<Self>;
+}
+
+impl TensorOps for Tensor {
+    fn linear(&self, weight: &Self, bias: Option<&Self>, act: Activation) -> Result<Self> {
+        linear::linear(self, weight, bias, act)
+    }
+
+    fn cross_entropy(&self, targets: &Self, units: Units, weights: Option<&Self>) -> Result<Self> {
+        cross_entropy::cross_entropy(self, targets, units, weights)
+    }
+
+    fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self> {
+        quadratic_penalty::quadratic_penalty(self, terms)
+    }
+
+    fn sgd_step(&self, grad: &Self, velocity: Option<&Self>, step: SgdStep) -> Result<()> {
+        sgd_step::sgd_step(self, grad, velocity, step)
+    }
+
+    fn adam_step(&self, grad: &Self, moments: &Self, step: AdamStep) -> Result<()> {
+        adam_step::adam_step(self, grad, moments, step)
+    }
+
+    fn accumulate_sq(&self, grad: &Self, decay: f64, scale: f64) -> Result<()> {
+        accumulate_sq::accumulate_sq(self, grad, decay, scale)
+    }
+
+    fn path_integral(&self, grad: &Self, theta: &Self, before: &Self) -> Result<()> {
+        path_integral::path_integral(self, grad, theta, before)
+    }
+
+    fn per_sample_sq(&self, squares: &Self, weight_sum: &Self, bias_sum: Option<&Self>) -> Result<()> {
+        per_sample::per_sample_sq(self, squares, weight_sum, bias_sum)
+    }
+
+    fn per_sample_norm_sq(&self, deltas: &Self, bias: bool) -> Result<Self> {
+        per_sample::per_sample_norm_sq(self, deltas, bias)
+    }
+}
+
+/// Whether candle keeps the graph of its gradients, which it reads from the environment once per
+/// thread. Backward passes are then made of candle's own operations, that they can be differentiated.
+fn second_order() -> bool {
+    thread_local! {
+        static ON: bool =
+            std::env::var("CANDLE_GRAD_DO_NOT_DETACH").is_ok_and(|v| !v.is_empty() && v != "0");
+    }
+    ON.with(|on| *on)
+}

@@ -1,0 +1,57 @@
+//! The loop of `quadratic_penalty`.
+
+use candle_core::Result;
+
+use super::Quadratic;
+use crate::ops::cpu::{Real, sum, wide, with_slice};
+
+/// Parameters at a time: θ and its gradient stay in the first-level cache while the terms pass by.
+const BLOCK: usize = 2048;
+
+/// ½ Σₖ Σ Fₖ(θ−θ*ₖ)², and its gradient if asked for.
+pub(super) fn penalty<T: Real>(
+    theta: &[T],
+    terms: &[Quadratic],
+    with_gradient: bool,
+) -> Result<(f64, Option<Vec<T>>)> {
+    let mut gradient = with_gradient.then(|| vec![T::zero(); theta.len()]);
+    let mut total = 0.0;
+    open(terms, &[], &mut |terms| {
+        for start in (0..theta.len()).step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(theta.len());
+            let theta = &theta[block.clone()];
+            for (importance, anchor) in terms {
+                let (f, a) = (&importance[block.clone()], &anchor[block.clone()]);
+                total += wide(|| {
+                    if let Some(gradient) = &mut gradient {
+                        let g = &mut gradient[block.clone()];
+                        for (((g, &t), &f), &a) in g.iter_mut().zip(theta).zip(f).zip(a) {
+                            *g += f * (t - a);
+                        }
+                    }
+                    sum(theta.len(), |i| f[i] * (theta[i] - a[i]) * (theta[i] - a[i]))
+                });
+            }
+        }
+    })?;
+    Ok((0.5 * total, gradient))
+}
+
+/// Calls `f` with the slices of `opened` and of all `terms`: each lies behind its own lock, so they
+/// are opened one inside the other.
+fn open<T: Real>(
+    terms: &[Quadratic],
+    opened: &[(&[T], &[T])],
+    f: &mut dyn FnMut(&[(&[T], &[T])]),
+) -> Result<()> {
+    let Some((term, rest)) = terms.split_first() else {
+        f(opened);
+        return Ok(());
+    };
+    with_slice(&term.importance, |importance| {
+        with_slice(&term.anchor, |anchor| {
+            let opened: Vec<_> = opened.iter().copied().chain([(importance, anchor)]).collect();
+            open(rest, &opened, f)
+        })
+    })
+}

@@ -1,0 +1,93 @@
+//! ½ Σₖ Σᵢ Fₖᵢ (θᵢ − θ*ₖᵢ)²: the penalty of EWC (Kirkpatrick et al. 2017, eq. 3), SI, MAS and L2, for
+//! any number of anchors k at once, in one pass.
+//!
+//! | operand | shape | |
+//! |---|---|---|
+//! | θ | any | f32 or f64 |
+//! | Fₖ, θ*ₖ | as θ | importance and anchor, data |
+//! | penalty | () | |
+//!
+//! ∂θ = Σₖ Fₖ (θ − θ*ₖ). Value and gradient read the same memory, and memory is the cost: the forward
+//! pass computes both when a gradient will be asked for.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Mutex;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+
+use super::cpu::{for_float, same_shape, slice};
+use crate::{Error, Result};
+
+/// A quadratic bowl: how much each parameter matters, and where it should stay.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Quadratic {
+    /// F, as the parameter.
+    #[serde(with = "crate::snapshot::tensor")]
+    pub importance: Tensor,
+    /// θ*, as the parameter.
+    #[serde(with = "crate::snapshot::tensor")]
+    pub anchor: Tensor,
+}
+
+pub(super) fn quadratic_penalty(theta: &Tensor, terms: &[Quadratic]) -> Result<Tensor> {
+    for term in terms {
+        same_shape("quadratic_penalty", theta, &term.importance)?;
+        same_shape("quadratic_penalty", theta, &term.anchor)?;
+        if term.importance.track_op() || term.anchor.track_op() {
+            return Err(Error::invalid(
+                "quadratic_penalty",
+                "importance and anchor are data, no gradient reaches them: detach() them",
+            ));
+        }
+    }
+    let terms = terms
+        .iter()
+        .map(|t| Ok(Quadratic { importance: t.importance.contiguous()?, anchor: t.anchor.contiguous()? }))
+        .collect::<Result<Vec<_>>>()?;
+    let op = Penalty { terms, with_gradient: theta.track_op(), gradient: Mutex::new(None) };
+    Ok(theta.contiguous()?.apply_op1(op)?)
+}
+
+struct Penalty {
+    terms: Vec<Quadratic>,
+    with_gradient: bool,
+    /// Left by the forward pass for the backward pass.
+    gradient: Mutex<Option<Tensor>>,
+}
+
+impl CustomOp1 for Penalty {
+    fn name(&self) -> &'static str {
+        "quadratic_penalty"
+    }
+
+    fn cpu_fwd(&self, theta: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let value = for_float!("quadratic_penalty", theta, T => {
+            let (value, gradient) = cpu::penalty(slice::<T>(theta, layout)?, &self.terms, self.with_gradient)?;
+            if let Some(gradient) = gradient {
+                let gradient = Tensor::from_vec(gradient, layout.shape(), &candle_core::Device::Cpu)?;
+                *self.gradient.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(gradient);
+            }
+            Ok(candle_core::WithDType::to_cpu_storage_owned(vec![value as T]))
+        })?;
+        Ok((value, Shape::from(())))
+    }
+
+    fn bwd(&self, theta: &Tensor, _penalty: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        if super::second_order() {
+            let mut sum = theta.zeros_like()?;
+            for term in &self.terms {
+                sum = (sum + ((theta - &term.anchor)? * &term.importance)?)?;
+            }
+            return Ok(Some(sum.broadcast_mul(grad)?));
+        }
+        let gradient = self.gradient.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(gradient) = gradient.as_ref() else {
+            candle_core::bail!("quadratic_penalty: the forward pass left no gradient");
+        };
+        let scale = grad.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        Ok(Some(if scale == 1.0 { gradient.clone() } else { (gradient * scale)? }))
+    }
+}

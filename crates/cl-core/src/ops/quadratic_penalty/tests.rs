@@ -1,0 +1,79 @@
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{DType, Tensor, Var};
+use proptest::prelude::*;
+
+use crate::ops::testing::{assert_close, assert_gradients, normal, strided};
+use crate::{Quadratic, TensorOps};
+
+fn bowls(shape: &[usize], dtype: DType, n: u64) -> Vec<Quadratic> {
+    let new = |seed| normal(shape, dtype, seed).as_detached_tensor();
+    (0..n).map(|k| Quadratic { importance: new(100 + k).sqr().unwrap(), anchor: new(200 + k) }).collect()
+}
+
+fn plain(theta: &Tensor, bowls: &[Quadratic]) -> Tensor {
+    let term = |b: &Quadratic| {
+        let way = (theta - &b.anchor).unwrap().sqr().unwrap();
+        ((&b.importance * way).unwrap().sum_all().unwrap() * 0.5).unwrap()
+    };
+    bowls.iter().map(term).reduce(|a, b| (a + b).unwrap()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn equals_the_composition(rows in 0usize..5, columns in 0usize..1500, n in 1u64..5, seed: u64) {
+        for dtype in [DType::F32, DType::F64] {
+            let tolerance = if dtype == DType::F32 { 1e-4 } else { 1e-11 };
+            let theta = normal(&[rows, columns], dtype, seed);
+            let bowls = bowls(&[rows, columns], dtype, n);
+            let (fused, plain) = (theta.quadratic_penalty(&bowls).unwrap(), plain(&theta, &bowls));
+            if rows * columns > 0 {
+                assert_close(&fused, &plain, tolerance);
+                let (fused, plain) = (fused.backward().unwrap(), plain.backward().unwrap());
+                assert_close(fused.get(&theta).unwrap(), plain.get(&theta).unwrap(), tolerance);
+            } else {
+                prop_assert_eq!(crate::ops::testing::elements(&fused), vec![0.0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients() {
+    let theta = normal(&[3, 5], DType::F64, 1);
+    for n in 1..4 {
+        let bowls = bowls(&[3, 5], DType::F64, n);
+        assert_gradients(&[&theta], || theta.quadratic_penalty(&bowls).unwrap());
+        // Scaled by λ, as it is used; and through a computed tensor.
+        assert_gradients(&[&theta], || (theta.quadratic_penalty(&bowls).unwrap() * 400.0).unwrap());
+        assert_gradients(&[&theta], || theta.tanh().unwrap().quadratic_penalty(&bowls).unwrap());
+    }
+}
+
+#[test]
+fn strided_operands() {
+    let theta = normal(&[3, 5], DType::F64, 1);
+    let bowls = bowls(&[3, 5], DType::F64, 2);
+    let apart: Vec<_> = bowls
+        .iter()
+        .map(|b| Quadratic { importance: strided(&b.importance), anchor: strided(&b.anchor) })
+        .collect();
+    assert_close(&strided(&theta).quadratic_penalty(&apart).unwrap(), &plain(&theta, &bowls), 1e-12);
+}
+
+#[test]
+fn no_bowl_no_penalty() {
+    let theta = normal(&[3, 5], DType::F32, 1);
+    assert_eq!(theta.quadratic_penalty(&[]).unwrap().to_scalar::<f32>().unwrap(), 0.0);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let theta = normal(&[3, 5], DType::F32, 1);
+    assert!(theta.quadratic_penalty(&bowls(&[5, 3], DType::F32, 1)).is_err());
+    assert!(theta.quadratic_penalty(&bowls(&[3, 5], DType::F64, 1)).is_err());
+    let tracked = Var::from_tensor(&bowls(&[3, 5], DType::F32, 1)[0].importance).unwrap();
+    let bowl = Quadratic { importance: tracked.as_tensor().clone(), anchor: theta.as_detached_tensor() };
+    assert!(theta.quadratic_penalty(&[bowl]).unwrap_err().to_string().contains("detach"));
+}

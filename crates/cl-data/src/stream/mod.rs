@@ -1,0 +1,158 @@
+//! Streams: the tasks that a data set is turned into, one after the other.
+
+mod permuted;
+mod rotated;
+mod split;
+mod transform;
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use cl_core::{Error, Result, Units};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+pub use permuted::permuted;
+pub use rotated::{rotated, rotation_angles};
+pub use split::split;
+pub use transform::Transform;
+
+use crate::dataset::check_width;
+use crate::{DataSet, Samples};
+
+/// What is known about the task of a sample when its class is asked for (van de Ven, Tuytelaars &
+/// Tolias 2022).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// The task is given: a block of output units of its own for each task.
+    Task,
+    /// The task is neither given nor asked for: all tasks share the output units.
+    Domain,
+    /// The task must be inferred: one output layer over all classes of all tasks.
+    Class,
+}
+
+impl Scenario {
+    /// All of them, in the order of the papers' tables.
+    pub const ALL: [Self; 3] = [Self::Task, Self::Domain, Self::Class];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::Domain => "domain",
+            Self::Class => "class",
+        }
+    }
+}
+
+impl Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|scenario| scenario.name() == name)
+            .ok_or_else(|| Error::invalid("scenario", format!("`{name}` is not one of task, domain, class")))
+    }
+}
+
+/// The order in which [`split`] hands out the classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassOrder {
+    /// 0, 1, 2, … (Hsu et al. 2018).
+    Fixed,
+    /// Shuffled by this seed (van de Ven et al. 2022).
+    Shuffled(u64),
+}
+
+impl ClassOrder {
+    /// The classes `0..classes` in this order.
+    fn of(self, classes: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..classes as u32).collect();
+        if let Self::Shuffled(seed) = self {
+            order.shuffle(&mut cl_core::rng(seed, "class order"));
+        }
+        order
+    }
+}
+
+/// One task of a [`Stream`].
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its place in the stream, from 0.
+    pub index: usize,
+    /// Its classes, as the data set numbers them, in the order of its output units.
+    pub classes: Vec<u32>,
+    /// The output units among which a sample of it is decided.
+    pub units: Units,
+    /// What was done to the inputs.
+    pub transform: Transform,
+    /// The samples to learn from; labels are output units.
+    pub train: Samples,
+    /// The samples to evaluate on; labels are output units.
+    pub test: Samples,
+}
+
+/// Tasks to be learned one after the other by one network.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// The kind and the data set, as in `split-mnist`.
+    pub name: String,
+    /// What is known about a sample's task.
+    pub scenario: Scenario,
+    /// The tasks, in order.
+    pub tasks: Vec<Task>,
+    /// The output units that the network needs.
+    pub outputs: usize,
+    /// All classes of the data set, in the order in which the tasks got them.
+    pub class_order: Vec<u32>,
+    /// Channels, rows and columns of an input.
+    pub image: [usize; 3],
+}
+
+/// A stream whose tasks have all classes and differ in what is done to the inputs.
+///
+/// Task and class scenario: `y = index·classes + class`; domain scenario: `y = class`.
+fn transformed(kind: &str, data: &DataSet, transforms: Vec<Transform>, scenario: Scenario) -> Result<Stream> {
+    if transforms.is_empty() {
+        return Err(Error::invalid("tasks", "0 tasks: at least 1"));
+    }
+    labels(data, &data.train)?;
+    labels(data, &data.test)?;
+    let count = transforms.len();
+    let classes: Vec<u32> = (0..data.classes as u32).collect();
+    let (outputs, units) = match scenario {
+        Scenario::Task => (count * data.classes, Units::Block(data.classes)),
+        Scenario::Domain => (data.classes, Units::All),
+        Scenario::Class => (count * data.classes, Units::All),
+    };
+    let task = |(index, transform): (usize, Transform)| -> Result<Task> {
+        let first = if scenario == Scenario::Domain { 0 } else { (index * data.classes) as u32 };
+        let part = |samples: &Samples| transform.apply(samples, data.image)?.relabel(|class| first + class);
+        let (train, test) = (part(&data.train)?, part(&data.test)?);
+        Ok(Task { index, classes: classes.clone(), units, transform, train, test })
+    };
+    let tasks = transforms.into_iter().enumerate().map(task).collect::<Result<_>>()?;
+    let name = format!("{kind}-{}", data.name);
+    Ok(Stream { name, scenario, tasks, outputs, class_order: classes, image: data.image })
+}
+
+/// The labels of a part of the data set, all of them classes of it.
+fn labels(data: &DataSet, samples: &Samples) -> Result<Vec<u32>> {
+    check_width(samples, data.image)?;
+    let labels = samples.labels()?;
+    match labels.iter().find(|&&label| label as usize >= data.classes) {
+        Some(label) => {
+            Err(Error::invalid("data set", format!("label {label}, but only {} classes", data.classes)))
+        }
+        None => Ok(labels),
+    }
+}

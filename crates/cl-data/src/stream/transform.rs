@@ -1,0 +1,110 @@
+//! What a task does to the inputs of its data set.
+
+use cl_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::Samples;
+use crate::dataset::check_width;
+
+/// What a task does to the inputs: part of the task, so that it can be stored, compared and applied
+/// to other samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// Nothing.
+    None,
+    /// Pixel `i` of the new image is pixel `permutation[i]` of the old one, in every channel.
+    Permutation(Vec<u32>),
+    /// The image turned about its centre, counter-clockwise. Bilinear: a new pixel is the mean of the
+    /// four old ones around the point it comes from, weighted by nearness; outside of the image all is
+    /// zero. Multiples of 90° are exact for square images.
+    Rotation {
+        /// The angle.
+        degrees: f32,
+    },
+}
+
+impl Transform {
+    /// The samples with transformed inputs; `image` is channels, rows, columns.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the inputs are not such images, [`Error::Invalid`] for a permutation
+    /// that is none of their pixels and for an angle that is not finite.
+    pub fn apply(&self, samples: &Samples, image: [usize; 3]) -> Result<Samples> {
+        check_width(samples, image)?;
+        let [_, rows, columns] = image;
+        let pixels = rows * columns;
+        match self {
+            Self::None => Ok(samples.clone()),
+            Self::Permutation(permutation) => {
+                check_permutation(permutation, pixels)?;
+                samples.map_inputs(samples.features(), |x, out| {
+                    for plane in x.chunks_exact(pixels.max(1)) {
+                        out.extend(permutation.iter().map(|&from| plane[from as usize]));
+                    }
+                })
+            }
+            Self::Rotation { degrees } if !degrees.is_finite() => {
+                Err(Error::invalid("degrees", format!("{degrees}: a finite angle")))
+            }
+            Self::Rotation { degrees } => {
+                let sources = rotation(*degrees, rows, columns);
+                samples.map_inputs(samples.features(), |x, out| {
+                    for plane in x.chunks_exact(pixels.max(1)) {
+                        let pixel =
+                            |source: &Source| source.iter().map(|&(at, w)| w * plane[at]).sum::<f32>();
+                        out.extend(sources.iter().map(pixel));
+                    }
+                })
+            }
+        }
+    }
+}
+
+fn check_permutation(permutation: &[u32], pixels: usize) -> Result<()> {
+    let mut seen = vec![false; pixels];
+    let new = |&at: &u32| seen.get_mut(at as usize).is_some_and(|seen| !std::mem::replace(seen, true));
+    if permutation.len() == pixels && permutation.iter().all(new) {
+        return Ok(());
+    }
+    Err(Error::invalid("permutation", format!("it must hold each of 0..{pixels} once")))
+}
+
+/// The pixels that make up a new one, with their weights.
+type Source = [(usize, f32); 4];
+
+/// For each pixel of the turned image, where it comes from. Weights of pixels outside are 0.
+fn rotation(degrees: f32, rows: usize, columns: usize) -> Vec<Source> {
+    let (sin, cos) = f64::from(degrees).to_radians().sin_cos();
+    let (middle_row, middle_column) = (rows as f64 / 2.0 - 0.5, columns as f64 / 2.0 - 0.5);
+    let mut sources = Vec::with_capacity(rows * columns);
+    for row in 0..rows {
+        for column in 0..columns {
+            // Turned back, clockwise, with the second axis pointing up.
+            let (right, up) = (column as f64 - middle_column, middle_row - row as f64);
+            let from_row = snap(middle_row - (up * cos - right * sin));
+            let from_column = snap(middle_column + (right * cos + up * sin));
+            let (top, left) = (from_row.floor(), from_column.floor());
+            let (down, along) = (from_row - top, from_column - left);
+            sources.push(
+                [
+                    (top, left, (1.0 - down) * (1.0 - along)),
+                    (top, left + 1.0, (1.0 - down) * along),
+                    (top + 1.0, left, down * (1.0 - along)),
+                    (top + 1.0, left + 1.0, down * along),
+                ]
+                .map(|(row, column, weight)| {
+                    let inside = (0.0..rows as f64).contains(&row) && (0.0..columns as f64).contains(&column);
+                    if inside { (row as usize * columns + column as usize, weight as f32) } else { (0, 0.0) }
+                }),
+            );
+        }
+    }
+    sources
+}
+
+/// Takes rounding errors away from whole numbers, so that right angles are exact.
+fn snap(coordinate: f64) -> f64 {
+    let whole = coordinate.round();
+    if (coordinate - whole).abs() < 1e-9 { whole } else { coordinate }
+}

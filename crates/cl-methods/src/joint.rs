@@ -1,0 +1,34 @@
+//! The upper bound: one network, all tasks at once, as many steps as all tasks together.
+
+use cl_core::Result;
+use cl_data::{Samples, Stream, Task};
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Learner, Method};
+
+/// No coefficients.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+/// Batches are drawn at random over all tasks. (van de Ven et al. draw as many from each task in the task
+/// scenario, which is the same in the mean.)
+pub struct Joint;
+
+impl Method for Joint {
+    fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
+        let Some(last) = stream.tasks.last() else { return Ok(Vec::new()) };
+        let all = |part: fn(&Task) -> &Samples| Samples::concat(&stream.tasks.iter().map(part).collect::<Vec<_>>());
+        Ok(vec![Task {
+            index: 0,
+            classes: stream.class_order.clone(),
+            train: all(|task| &task.train)?,
+            test: all(|task| &task.test)?,
+            ..last.clone()
+        }])
+    }
+
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        learner.step(&learner.loss(batch)?)
+    }
+}

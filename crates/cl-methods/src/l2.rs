@@ -1,0 +1,42 @@
+//! L2: the parameters are held where the last task left them, each as much as the other.
+
+use cl_core::Result;
+use cl_data::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Learner, Method};
+
+/// Its coefficient.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// λ in λ Σ (θ−θ*)².
+    pub lambda: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { lambda: 0.5 }
+    }
+}
+
+pub struct L2 {
+    l2: cl_regularize::L2,
+}
+
+impl L2 {
+    pub fn new(config: Config) -> Result<Self> {
+        Ok(Self { l2: cl_regularize::L2::new(config.lambda)? })
+    }
+}
+
+impl Method for L2 {
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        let loss = (learner.loss(batch)? + self.l2.penalty(learner.net.params())?)?;
+        learner.step(&loss)
+    }
+
+    fn end_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
+        self.l2.consolidate(learner.net.params())
+    }
+}

@@ -1,0 +1,52 @@
+//! The network, its optimizer, and what is known of the scenario.
+
+use candle_core::{Module, Tensor};
+use cl_core::{Result, TensorOps, Units};
+use cl_data::{Samples, Scenario};
+use cl_nn::{Mlp, Optimizer};
+
+/// A minibatch of the current task.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Inputs (n, features) and target units (n).
+    pub samples: Samples,
+    /// The output units that take part.
+    pub units: Units,
+}
+
+/// What learns.
+#[derive(Debug)]
+pub struct Learner {
+    /// The network.
+    pub net: Mlp,
+    /// Its optimizer, kept across tasks unless the protocol resets it.
+    pub optimizer: Optimizer,
+    /// What is known about the task of a sample when its class is asked for.
+    pub scenario: Scenario,
+    /// The present task, from 0.
+    pub task: usize,
+    /// Classes in each task.
+    pub classes_per_task: usize,
+}
+
+impl Learner {
+    /// The mean cross-entropy of a batch.
+    pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
+        self.net.forward(&batch.samples.x)?.cross_entropy(&batch.samples.y, batch.units, None)
+    }
+
+    /// The gradients of a loss for the trainable parameters, in order.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
+        self.net.params().gradients(&loss.backward()?)
+    }
+
+    /// A step along these gradients.
+    pub fn apply(&mut self, gradients: &[Tensor]) -> Result<()> {
+        self.optimizer.step(self.net.params(), gradients)
+    }
+
+    /// Backward pass and step.
+    pub fn step(&mut self, loss: &Tensor) -> Result<()> {
+        self.apply(&self.gradients(loss)?)
+    }
+}

@@ -1,0 +1,53 @@
+//! The methods of the papers, one file each, composed from the blocks below.
+//!
+//! A [`Method`] sees a stream task by task and batch by batch; a [`Learner`] is the network, its optimizer
+//! and what it knows of the scenario; [`train`](train::train) is the loop that brings them together and
+//! keeps the accuracy on every task after every task.
+//!
+//! | name | file | memory | paper |
+//! |---|---|---|---|
+//! | `None` | `none.rs` | – | the lower bound: nothing is done against forgetting |
+//! | `Joint` | `joint.rs` | all data | the upper bound: all tasks at once |
+//! | `L2` | `l2.rs` | one copy of θ | Kirkpatrick et al. 2017, fig. 2 |
+//! | `EWC` | `ewc.rs` | θ and F per task | Kirkpatrick et al. 2017 |
+//! | `Online EWC` | `online_ewc.rs` | θ and F | Schwarz et al. 2018 |
+//! | `SI` | `si.rs` | θ, ω, Ω | Zenke et al. 2017 |
+//! | `LwF` | `lwf.rs` | the last network | Li & Hoiem 2017 |
+//! | `ER` | `er.rs` | samples | Rolnick et al. 2019, as van de Ven et al. 2022 run it |
+//! | `Rehearsal` | `rehearsal.rs` | samples | Hsu et al. 2018 |
+//! | `A-GEM` | `agem.rs` | samples | Chaudhry et al. 2019 |
+//!
+//! ```
+//! use cl_data::{ClassOrder, Scenario};
+//! use cl_methods::{Protocol, Registry, train};
+//!
+//! let stream = cl_data::split(&cl_data::load("digits")?, 5, Scenario::Domain, ClassOrder::Fixed)?;
+//! let protocol = Protocol { hidden: vec![50], budget: train::Budget::Iterations(40), ..Protocol::default() };
+//! let mut method = Registry::standard().build("EWC", &serde_json::json!({ "lambda": 1000.0 }), 0)?;
+//! let outcome = train::train(&stream, &mut *method, &protocol, 0, &mut |_| Ok(()))?;
+//! assert_eq!(outcome.r.len(), 5);
+//! # Ok::<(), cl_core::Error>(())
+//! ```
+//!
+//! Your own method is a struct with [`Method`] and a line that registers it; nothing in this crate changes.
+
+mod agem;
+mod er;
+mod ewc;
+mod joint;
+mod l2;
+mod learner;
+mod lwf;
+mod memory;
+mod method;
+mod none;
+mod online_ewc;
+mod registry;
+mod rehearsal;
+mod si;
+pub mod train;
+
+pub use learner::{Batch, Learner};
+pub use method::Method;
+pub use registry::Registry;
+pub use train::Protocol;

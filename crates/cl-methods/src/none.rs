@@ -1,0 +1,20 @@
+//! The lower bound: each task is learned as if it were the only one.
+
+use cl_core::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Learner, Method};
+
+/// No coefficients.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+/// Fine-tuning: nothing is done against forgetting.
+pub struct NoMethod;
+
+impl Method for NoMethod {
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        learner.step(&learner.loss(batch)?)
+    }
+}

@@ -1,0 +1,56 @@
+//! Naive rehearsal (Hsu et al. 2018): the memory is mixed into the training data of each new task, as often
+//! as makes the two about equal, and shuffled with it.
+
+use cl_core::Result;
+use cl_data::{Samples, Task};
+use cl_replay::{Budget, ClassBalanced};
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Learner, Method};
+
+/// Its coefficient.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Samples kept in all, shared equally among the tasks so far.
+    pub memory: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { memory: 1100 }
+    }
+}
+
+pub struct Rehearsal {
+    memory: ClassBalanced,
+    size: usize,
+}
+
+impl Rehearsal {
+    pub fn new(config: Config, seed: u64) -> Result<Self> {
+        let memory = ClassBalanced::new(Budget::Total(config.memory), cl_core::rng(seed, "memory"))?;
+        Ok(Self { memory, size: config.memory })
+    }
+}
+
+impl Method for Rehearsal {
+    fn data(&mut self, task: &Task) -> Result<Samples> {
+        if self.memory.is_empty() {
+            return Ok(task.train.clone());
+        }
+        let (x, y) = self.memory.all()?;
+        let old = Samples::new(x, y)?;
+        let times = (task.train.len() / self.size).max(1);
+        Samples::concat(&std::iter::once(&task.train).chain(std::iter::repeat_n(&old, times)).collect::<Vec<_>>())
+    }
+
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        learner.step(&learner.loss(batch)?)
+    }
+
+    fn end_task(&mut self, _learner: &mut Learner, task: &Task) -> Result<()> {
+        self.memory.fill(task.index as u32, &task.train.x, &task.train.y)?;
+        Ok(())
+    }
+}

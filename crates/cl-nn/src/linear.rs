@@ -1,0 +1,56 @@
+//! The fully connected layer.
+
+use candle_core::{DType, Device, Module, Tensor, Var};
+use cl_core::init::Init;
+use cl_core::{Activation, Params, Result, Rng, TensorOps};
+
+/// y = act(xWᵀ + b) in one node of the graph: see [`TensorOps::linear`].
+///
+/// ```
+/// use candle_core::{DType, Device, Module, Tensor};
+/// use cl_nn::{Activation, Linear};
+///
+/// let layer = Linear::new(3, 2, Activation::Relu, DType::F32, &Device::Cpu, &mut cl_core::rng(0, "weights"))?;
+/// let y = layer.forward(&Tensor::zeros((5, 3), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!(y.dims(), [5, 2]);
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// W (outputs, inputs).
+    pub weight: Var,
+    /// b (outputs).
+    pub bias: Var,
+    /// What follows the affine map.
+    pub activation: Activation,
+}
+
+impl Linear {
+    /// Weights and bias from U(−1/√inputs, 1/√inputs), weights first: PyTorch's default.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        activation: Activation,
+        dtype: DType,
+        device: &Device,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        let weight = Init::FanIn.var((outputs, inputs), dtype, device, rng)?;
+        let bias = Init::Uniform(1.0 / (inputs as f64).sqrt()).var(outputs, dtype, device, rng)?;
+        Ok(Self { weight, bias, activation })
+    }
+
+    /// `weight`, `bias`.
+    pub fn params(&self) -> Result<Params> {
+        let mut params = Params::new();
+        params.push("weight", self.weight.clone())?;
+        params.push("bias", self.bias.clone())?;
+        Ok(params)
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        x.linear(&self.weight, Some(self.bias.as_tensor()), self.activation).map_err(candle_core::Error::wrap)
+    }
+}

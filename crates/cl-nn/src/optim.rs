@@ -1,0 +1,266 @@
+//! Optimizers that change the weights in place and whose state can be saved.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+use cl_core::{AdamStep, Error, Params, Result, SgdStep, TensorOps};
+use serde::{Deserialize, Serialize};
+
+/// Which optimizer, and its coefficients. Begin with [`Optimizer::sgd`](OptimizerConfig::sgd) or
+/// [`adam`](OptimizerConfig::adam) and change what you need.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent, with momentum as PyTorch has it.
+    Sgd {
+        /// Learning rate.
+        lr: f64,
+        /// Momentum, 0 for none.
+        momentum: f64,
+        /// Weight decay, added to the gradient.
+        weight_decay: f64,
+    },
+    /// Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) where weight decay is decoupled.
+    Adam {
+        /// Learning rate.
+        lr: f64,
+        /// Decays of the two moments.
+        betas: (f64, f64),
+        /// Added to the root of the second moment.
+        eps: f64,
+        /// Weight decay.
+        weight_decay: f64,
+        /// AdamW: weight decay acts on the weights, not on the gradient.
+        decoupled: bool,
+    },
+}
+
+impl OptimizerConfig {
+    /// Plain stochastic gradient descent.
+    pub fn sgd(lr: f64) -> Self {
+        Self::Sgd { lr, momentum: 0.0, weight_decay: 0.0 }
+    }
+
+    /// Adam with β = (0.9, 0.999), ε = 1e-8, no weight decay.
+    pub fn adam(lr: f64) -> Self {
+        Self::Adam { lr, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0, decoupled: false }
+    }
+
+    /// AdamW with β = (0.9, 0.999), ε = 1e-8.
+    pub fn adamw(lr: f64, weight_decay: f64) -> Self {
+        Self::Adam { lr, betas: (0.9, 0.999), eps: 1e-8, weight_decay, decoupled: true }
+    }
+
+    /// The learning rate.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            Self::Sgd { lr, .. } | Self::Adam { lr, .. } => lr,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let named: &[(&str, f64, bool)] = match *self {
+            Self::Sgd { lr, momentum, weight_decay } => &[
+                ("learning rate", lr, lr >= 0.0),
+                ("momentum", momentum, (0.0..1.0).contains(&momentum)),
+                ("weight decay", weight_decay, weight_decay >= 0.0),
+            ],
+            Self::Adam { lr, betas, eps, weight_decay, .. } => &[
+                ("learning rate", lr, lr >= 0.0),
+                ("beta 1", betas.0, (0.0..1.0).contains(&betas.0)),
+                ("beta 2", betas.1, (0.0..1.0).contains(&betas.1)),
+                ("epsilon", eps, eps > 0.0),
+                ("weight decay", weight_decay, weight_decay >= 0.0),
+            ],
+        };
+        match named.iter().find(|(_, value, right)| !right || !value.is_finite()) {
+            Some((name, value, _)) => Err(Error::invalid(*name, format!("{value} is out of its range"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What an optimizer remembers of one parameter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct State {
+    /// Steps that this parameter has taken.
+    t: u64,
+    /// The velocity (as the parameter) of SGD, or both moments (2, ..) of Adam.
+    #[serde(with = "cl_core::snapshot::tensor")]
+    moments: Tensor,
+}
+
+/// An optimizer over named parameters. Its state is made for a parameter with its first gradient, is
+/// kept by name, and is saved and restored with serde: bit for bit, it goes on where it stopped.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor, Var};
+/// use cl_core::Params;
+/// use cl_nn::{Optimizer, OptimizerConfig};
+///
+/// let w = Var::new(&[3f32, -4.], &Device::Cpu)?;
+/// let mut params = Params::new();
+/// params.push("w", w.clone())?;
+/// let mut optimizer = Optimizer::new(OptimizerConfig::sgd(0.1))?;
+/// for _ in 0..100 {
+///     optimizer.backward_step(&params, &w.sqr()?.sum_all()?)?;
+/// }
+/// assert!(w.to_vec1::<f32>()?.iter().all(|w| w.abs() < 1e-6));
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    states: BTreeMap<String, State>,
+}
+
+impl Optimizer {
+    /// An optimizer without state.
+    ///
+    /// # Errors
+    /// A coefficient out of its range.
+    pub fn new(config: OptimizerConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config, states: BTreeMap::new() })
+    }
+
+    /// Its coefficients.
+    pub fn config(&self) -> OptimizerConfig {
+        self.config
+    }
+
+    /// For schedules: the learning rate of the steps to come.
+    pub fn set_lr(&mut self, new: f64) -> Result<()> {
+        match &mut self.config {
+            OptimizerConfig::Sgd { lr, .. } | OptimizerConfig::Adam { lr, .. } => *lr = new,
+        }
+        self.config.check()
+    }
+
+    /// Forgets velocities, moments and the number of steps. Whether an optimizer is reset between tasks
+    /// is part of a protocol; nothing here does it unasked.
+    pub fn reset(&mut self) {
+        self.states.clear();
+    }
+
+    /// How many steps the parameter of this name has taken since the last reset.
+    pub fn steps(&self, name: &str) -> u64 {
+        self.states.get(name).map_or(0, |state| state.t)
+    }
+
+    /// Backward pass and step.
+    ///
+    /// # Errors
+    /// [`Error::NoGradient`] if the loss does not reach a trainable parameter; nothing is changed then.
+    pub fn backward_step(&mut self, params: &Params, loss: &Tensor) -> Result<()> {
+        let gradients = params.gradients(&loss.backward()?)?;
+        self.step(params, &gradients)
+    }
+
+    /// One step along `gradients`, one for each trainable parameter, in order.
+    pub fn step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        if gradients.len() != params.trainable().count() {
+            return Err(Error::mismatch(
+                "optimizer step",
+                format!("{} gradients", params.trainable().count()),
+                gradients.len().to_string(),
+            ));
+        }
+        for (param, gradient) in params.trainable().zip(gradients) {
+            let theta = param.var.as_tensor();
+            match self.config {
+                OptimizerConfig::Sgd { lr, momentum, weight_decay } => {
+                    let step = SgdStep { lr, momentum, weight_decay };
+                    if momentum == 0.0 {
+                        theta.sgd_step(gradient, None, step)?;
+                    } else {
+                        let state = self.state(&param.name, theta.dims(), theta)?;
+                        theta.sgd_step(gradient, Some(&state.moments), step)?;
+                    }
+                }
+                OptimizerConfig::Adam { lr, betas, eps, weight_decay, decoupled } => {
+                    let dims: Vec<_> = [2].iter().chain(theta.dims()).copied().collect();
+                    let state = self.state(&param.name, &dims, theta)?;
+                    let (beta1, beta2) = betas;
+                    let step = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, t: state.t };
+                    theta.adam_step(gradient, &state.moments, step)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The state of a parameter, this step counted in.
+    fn state(&mut self, name: &str, dims: &[usize], theta: &Tensor) -> Result<&State> {
+        if !self.states.contains_key(name) {
+            let moments = Tensor::zeros(dims, theta.dtype(), theta.device())?;
+            self.states.insert(name.to_owned(), State { t: 0, moments });
+        }
+        let state = self.states.get_mut(name).expect("it was just made");
+        if state.moments.dims() != dims || state.moments.dtype() != theta.dtype() {
+            return Err(Error::mismatch(
+                "optimizer state",
+                format!("that of {name}, {:?} {dims:?}", theta.dtype()),
+                format!("{:?} {:?}", state.moments.dtype(), state.moments.dims()),
+            ));
+        }
+        state.t += 1;
+        Ok(state)
+    }
+}
+
+/// Scales gradients so that their joint Euclidean norm is at most `max_norm`; gives the norm before.
+///
+/// # Errors
+/// A norm that is not finite: the step would destroy the network.
+pub fn clip_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
+    let mut squares = 0.0;
+    for g in gradients.iter() {
+        squares += g.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+    }
+    let norm = squares.sqrt();
+    if !norm.is_finite() {
+        return Err(Error::invalid("gradient", format!("its norm is {norm}: lower the learning rate")));
+    }
+    if norm > max_norm {
+        for g in gradients.iter_mut() {
+            *g = (&*g * (max_norm / norm))?;
+        }
+    }
+    Ok(norm)
+}
+
+/// Sums the gradients of several minibatches, so that one step can be taken for all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Accumulator {
+    sum: Vec<Tensor>,
+    count: usize,
+}
+
+impl Accumulator {
+    /// Adds the gradients of a minibatch.
+    pub fn add(&mut self, gradients: &[Tensor]) -> Result<()> {
+        if self.sum.is_empty() {
+            self.sum = gradients.to_vec();
+        } else if self.sum.len() != gradients.len() {
+            let (expected, got) = (self.sum.len().to_string(), gradients.len().to_string());
+            return Err(Error::mismatch("accumulated gradients", expected, got));
+        } else {
+            self.sum = self.sum.iter().zip(gradients).map(|(a, b)| a + b).collect::<Result<_, _>>()?;
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The mean over the minibatches added since the last call.
+    ///
+    /// # Errors
+    /// None was added.
+    pub fn take(&mut self) -> Result<Vec<Tensor>> {
+        if self.count == 0 {
+            return Err(Error::invalid("accumulated gradients", "no minibatch was added"));
+        }
+        let factor = 1.0 / std::mem::take(&mut self.count) as f64;
+        Ok(std::mem::take(&mut self.sum).iter().map(|g| g * factor).collect::<Result<_, _>>()?)
+    }
+}

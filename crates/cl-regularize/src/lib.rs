@@ -1,0 +1,92 @@
+//! Regularizers that keep a network near what it has learnt: elastic weight consolidation, Synaptic
+//! Intelligence, L2, and the Fisher information that tells which parameters matter.
+//!
+//! They take candle's own types and go into a training loop that is already there:
+//!
+//! ```
+//! use candle_core::{DType, Device, Module, Tensor};
+//! use cl_core::{TensorOps, Units};
+//! use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+//! use cl_regularize::{Ewc, EwcConfig, Fisher};
+//!
+//! let mut rng = cl_core::rng(0, "example");
+//! let net = Mlp::new(&[4, 16, 2], DType::F32, &Device::Cpu, &mut rng)?;
+//! let mut optimizer = Optimizer::new(OptimizerConfig::adam(0.01))?;
+//! let mut ewc = Ewc::new(EwcConfig { lambda: 400.0, ..Default::default() })?;
+//! # let x = Tensor::new(&[[0f32, 1., 0., 1.], [1., 0., 1., 0.]], &Device::Cpu)?;
+//! # let y = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+//! # let tasks = [(x.clone(), y.clone()), (x.neg()?, y)];
+//! for (x, y) in &tasks {
+//!     for _ in 0..10 {
+//!         let loss = net.forward(x)?.cross_entropy(y, Units::All, None)?;
+//!         optimizer.backward_step(net.params(), &(loss + ewc.penalty(net.params())?)?)?;
+//!     }
+//!     ewc.consolidate(net.params(), Fisher::Exact.estimate(&net, x, y, Units::All, &mut rng)?)?;
+//! }
+//! # Ok::<(), cl_core::Error>(())
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Fisher`] | the diagonal Fisher information, by six estimators that are not the same thing |
+//! | [`Ewc`] | a quadratic penalty per task, or one that is carried on and decays |
+//! | [`AdaptiveEwc`] | the Fisher as a running mean over training steps, small values set to zero |
+//! | [`Si`] | importance from the path that training took |
+//! | [`L2`] | every parameter matters the same |
+//!
+//! **λ is not the same number everywhere.** Here the penalty of EWC is (λ/2) Σ F(θ−θ*)², as in the paper and
+//! in van de Ven's code. Avalanche, Mammoth and Hsu et al. leave the ½ out: their λ is half of ours.
+
+mod adaptive;
+mod ewc;
+mod fisher;
+mod l2;
+mod si;
+
+pub use adaptive::{AdaptiveEwc, AdaptiveEwcConfig};
+pub use ewc::{Carry, Ewc, EwcConfig};
+pub use fisher::Fisher;
+pub use l2::L2;
+pub use si::{Si, SiConfig};
+
+use candle_core::{Device, Tensor};
+use cl_core::{Error, Params, Quadratic, Result, TensorOps};
+
+/// `scale` · ½ Σₖ Σ Fₖ(θ−θ*ₖ)² over all trainable parameters; `bowls[i]` are those of parameter i. A
+/// scalar; 0 where there are no bowls yet.
+fn penalty(params: &Params, bowls: &[Vec<Quadratic>], scale: f64) -> Result<Tensor> {
+    if bowls.is_empty() {
+        let (dtype, device) = params
+            .trainable()
+            .next()
+            .map_or((candle_core::DType::F32, Device::Cpu), |p| (p.var.dtype(), p.var.device().clone()));
+        return Ok(Tensor::zeros((), dtype, &device)?);
+    }
+    check_count("penalty", params, bowls.len())?;
+    let mut sum: Option<Tensor> = None;
+    for (param, bowls) in params.trainable().zip(bowls) {
+        let term = param.var.quadratic_penalty(bowls)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + term)?,
+            None => term,
+        });
+    }
+    Ok((sum.expect("there is at least one parameter") * scale)?)
+}
+
+/// Refuses a list that is not one entry for each trainable parameter.
+fn check_count(what: &'static str, params: &Params, got: usize) -> Result<()> {
+    let expected = params.trainable().count();
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::mismatch(what, format!("one tensor for each of {expected} trainable parameters"), got.to_string()))
+}
+
+/// Refuses coefficients that are negative or not finite.
+fn check_coefficients(coefficients: &[(&str, f64)]) -> Result<()> {
+    match coefficients.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+        Some((name, value)) => Err(Error::invalid(*name, format!("{value} is not a finite number of at least 0"))),
+        None => Ok(()),
+    }
+}

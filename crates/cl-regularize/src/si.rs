@@ -1,0 +1,97 @@
+//! Synaptic Intelligence (Zenke, Poole & Ganguli 2017).
+
+use candle_core::Tensor;
+use cl_core::{Params, Quadratic, Result, TensorOps};
+use serde::{Deserialize, Serialize};
+
+/// The coefficients of [`Si`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SiConfig {
+    /// c in c Σ Ω(θ−θ*)²: the strength of the penalty.
+    pub c: f64,
+    /// ξ, which keeps Ω finite where a parameter did not move.
+    pub xi: f64,
+}
+
+impl Default for SiConfig {
+    fn default() -> Self {
+        Self { c: 0.1, xi: 0.1 }
+    }
+}
+
+/// Importance from the path that training took: what a parameter contributed to the fall of the loss,
+/// over how far it went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Si {
+    config: SiConfig,
+    /// ω of the task that runs.
+    #[serde(with = "cl_core::snapshot::tensor")]
+    path: Vec<Tensor>,
+    /// θ before the step that comes.
+    #[serde(with = "cl_core::snapshot::tensor")]
+    before: Vec<Tensor>,
+    /// θ at the start of the task.
+    #[serde(with = "cl_core::snapshot::tensor")]
+    start: Vec<Tensor>,
+    bowls: Vec<Vec<Quadratic>>,
+}
+
+impl Si {
+    /// Starts at the present values of the parameters.
+    ///
+    /// # Errors
+    /// A negative coefficient; ξ = 0, which divides by zero where a parameter did not move.
+    pub fn new(config: SiConfig, params: &Params) -> Result<Self> {
+        crate::check_coefficients(&[("c", config.c), ("xi", config.xi)])?;
+        if config.xi == 0.0 {
+            return Err(cl_core::Error::invalid("xi", "0 divides by zero where a parameter did not move"));
+        }
+        let (before, start) = (params.values()?, params.values()?);
+        let path = start.iter().map(Tensor::zeros_like).collect::<Result<_, _>>()?;
+        Ok(Self { config, path, before, start, bowls: Vec::new() })
+    }
+
+    /// After each step: ω ← ω − g·Δθ (eq. 3). The paper's g is the gradient of the task's loss; van de Ven
+    /// et al. take that of the whole loss, penalty included.
+    pub fn after_step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        crate::check_count("after_step", params, gradients.len())?;
+        crate::check_count("after_step", params, self.path.len())?;
+        for (((param, gradient), path), before) in
+            params.trainable().zip(gradients).zip(&self.path).zip(&self.before)
+        {
+            path.path_integral(gradient, param.var.as_tensor(), before)?;
+        }
+        Ok(())
+    }
+
+    /// c Σ Ω(θ−θ*)² (eq. 4): a scalar to add to the loss, 0 before the first task ends.
+    pub fn penalty(&self, params: &Params) -> Result<Tensor> {
+        crate::penalty(params, &self.bowls, 2.0 * self.config.c)
+    }
+
+    /// After a task: Ω ← Ω + ω / (Δ² + ξ) with Δ the way from the start of the task (eq. 5), ω ← 0, θ* ← θ.
+    /// The parameters are not changed.
+    pub fn consolidate(&mut self, params: &Params) -> Result<()> {
+        let now = params.values()?;
+        crate::check_count("consolidate", params, self.path.len())?;
+        let mut bowls = Vec::new();
+        for (i, now) in now.iter().enumerate() {
+            let way = (now - &self.start[i])?.sqr()?;
+            let mut importance = (&self.path[i] / (way + self.config.xi)?)?;
+            if let Some(bowl) = self.bowls.get(i) {
+                importance = (&bowl[0].importance + importance)?;
+            }
+            bowls.push(vec![Quadratic { importance, anchor: now.clone() }]);
+        }
+        self.bowls = bowls;
+        self.path = now.iter().map(Tensor::zeros_like).collect::<Result<_, _>>()?;
+        self.before = now.iter().map(Tensor::copy).collect::<Result<_, _>>()?;
+        self.start = now;
+        Ok(())
+    }
+
+    /// Ω of each trainable parameter; nothing before the first task ends.
+    pub fn importance(&self) -> impl Iterator<Item = &Tensor> {
+        self.bowls.iter().map(|bowls| &bowls[0].importance)
+    }
+}

@@ -1,0 +1,45 @@
+//! Experience memories on candle tensors: what to keep of a stream, and what to draw from it.
+//!
+//! A memory holds samples, each a row of `x` with its row of `y`, whatever their shapes and dtypes; both
+//! are fixed by the first batch that comes in. What it gives back are copies, ready to be concatenated
+//! with the current batch in any training loop:
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use cl_replay::{Draw, Reservoir};
+//!
+//! # fn main() -> cl_core::Result<()> {
+//! let mut memory = Reservoir::new(200, cl_core::rng(0, "memory"))?;
+//! for step in 0..50 {
+//!     let x = Tensor::full(step as f32, (10, 4), &Device::Cpu)?;
+//!     let y = Tensor::full(step, 10, &Device::Cpu)?;
+//!     if !memory.is_empty() {
+//!         let (old_x, old_y) = memory.sample(10, Draw::WithoutReplacement)?;
+//!         let (_x, _y) = (Tensor::cat(&[&x, &old_x], 0)?, Tensor::cat(&[&y, &old_y], 0)?);
+//!         // ... train on both ...
+//!     }
+//!     memory.offer(&x, &y)?;
+//! }
+//! assert_eq!((memory.len(), memory.seen()), (200, 500));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | memory | keeps |
+//! |---|---|
+//! | [`Reservoir`] | every sample of the stream so far with equal probability, without knowing its length |
+//! | [`ClassBalanced`] | as many samples of every group (class, task), chosen when the group is complete |
+//!
+//! [`Rows`] is the storage below, apart from any policy. Equal seeds give equal memories and equal draws;
+//! a memory can be saved and restored exactly, its generator included ([`Reservoir::save`]).
+#![forbid(unsafe_code)]
+
+mod class_balanced;
+mod draw;
+mod reservoir;
+mod rows;
+
+pub use class_balanced::{Budget, ClassBalanced};
+pub use draw::Draw;
+pub use reservoir::{Offer, Reservoir};
+pub use rows::Rows;

@@ -1,0 +1,252 @@
+//! The storage of every memory: a fixed number of slots, each one row of every column.
+
+use candle_core::{Device, Shape, Tensor};
+use cl_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A fixed number of slots as a structure of arrays: one tensor a column, of shape (capacity, row...).
+///
+/// The first batch that is written fixes number, row shapes, dtypes and device of the columns. Rows are
+/// written in place, and copied out: no tensor outside shares memory with the storage. Slots are filled
+/// from the first on, without gaps.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use cl_replay::Rows;
+///
+/// # fn main() -> cl_core::Result<()> {
+/// let mut rows = Rows::new(3)?;
+/// let batch = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+/// rows.write(&[(0, 1), (1, 0)], &[&batch])?; // slot 0 gets row 1, slot 1 gets row 0
+/// let columns = rows.gather(&[1, 0, 1])?;
+/// assert_eq!(columns[0].to_vec2::<f32>()?, [[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Saved")]
+pub struct Rows {
+    capacity: usize,
+    len: usize,
+    /// (capacity, row...) each; none before the first write.
+    columns: Vec<Tensor>,
+}
+
+impl Rows {
+    /// No rows, with room for `capacity`; memory is taken at the first write.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a capacity of zero, or above `u32::MAX`.
+    pub fn new(capacity: usize) -> Result<Self> {
+        // One below the largest: candle reads that index as "no row".
+        if capacity == 0 || capacity >= u32::MAX as usize {
+            return Err(Error::invalid(
+                "capacity",
+                format!("{capacity} is not between 1 and {}", u32::MAX - 1),
+            ));
+        }
+        Ok(Self { capacity, len: 0, columns: Vec::new() })
+    }
+
+    /// The number of slots.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The number of slots that hold a row.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no slot holds a row.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number of rows of a batch, one tensor (n, row...) a column, if it fits the columns.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on no columns or a scalar, [`Error::Mismatch`] on unequal n, or on another row
+    /// shape, dtype, device or number of columns than before.
+    pub fn check(&self, batch: &[&Tensor]) -> Result<usize> {
+        let rows = |column: &Tensor| column.dims().first().copied();
+        let Some(n) = batch.first().and_then(|first| rows(first)) else {
+            return Err(Error::invalid("batch", "a column of rows has at least one dimension, the rows"));
+        };
+        if let Some(odd) = batch.iter().find(|column| rows(column) != Some(n)) {
+            return Err(Error::mismatch(
+                "batch",
+                format!("{n} rows in every column"),
+                format!("{:?}", odd.dims()),
+            ));
+        }
+        if !self.columns.is_empty() {
+            if batch.len() != self.columns.len() {
+                return Err(Error::mismatch("batch", count(self.columns.len()), count(batch.len())));
+            }
+            for (column, new) in self.columns.iter().zip(batch) {
+                let (expected, got) = (row_type(column), row_type(new));
+                if expected != got {
+                    return Err(Error::mismatch("batch", format!("rows of {expected}, as before"), got));
+                }
+            }
+        }
+        Ok(n)
+    }
+
+    /// Writes rows of a batch into slots: pairs (slot, row), carried out in order, so that the last of
+    /// several writes to a slot stays.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); [`Error::Invalid`] on a row that the batch does not have, or a slot that
+    /// is neither filled nor the next free one. Nothing is written then.
+    pub fn write(&mut self, places: &[(usize, usize)], batch: &[&Tensor]) -> Result<()> {
+        let n = self.check(batch)?;
+        let mut len = self.len;
+        for &(slot, row) in places {
+            if row >= n || slot > len || slot >= self.capacity {
+                return Err(Error::invalid(
+                    "write",
+                    format!(
+                        "row {row} of {n} cannot go to slot {slot}: {len} of {} slots are filled",
+                        self.capacity
+                    ),
+                ));
+            }
+            len = len.max(slot + 1);
+        }
+        let batch: Vec<Tensor> = batch.iter().map(|column| column.contiguous()).collect::<Result<_, _>>()?;
+        if self.columns.is_empty() {
+            self.columns =
+                batch.iter().map(|column| allocate(self.capacity, column)).collect::<Result<_>>()?;
+        }
+        for (slot, row, run) in runs(places) {
+            for (column, new) in self.columns.iter().zip(&batch) {
+                if new.elem_count() > 0 {
+                    column.slice_set(&new.narrow(0, row, run)?, 0, slot)?;
+                }
+            }
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Copies of the rows in `slots`, one tensor (slots, row...) a column.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before the first write, when there are no columns yet, and on a slot that holds
+    /// no row.
+    pub fn gather(&self, slots: &[u32]) -> Result<Vec<Tensor>> {
+        let Some(first) = self.columns.first() else {
+            return Err(Error::invalid("gather", "nothing was written yet"));
+        };
+        if let Some(slot) = slots.iter().find(|&&slot| slot as usize >= self.len) {
+            return Err(Error::invalid(
+                "gather",
+                format!("slot {slot} holds no row: {} are filled", self.len),
+            ));
+        }
+        let slots = Tensor::from_slice(slots, slots.len(), first.device())?;
+        Ok(self.columns.iter().map(|column| column.index_select(&slots, 0)).collect::<Result<_, _>>()?)
+    }
+
+    /// Copies of `n` rows from slot `start` on, one tensor (n, row...) a column; none before the first
+    /// write.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where not all of these slots are filled.
+    pub fn copy(&self, start: usize, n: usize) -> Result<Vec<Tensor>> {
+        // Not `copy`, which clones the whole storage behind a view.
+        self.views(start, n)?.iter().map(|view| Ok(view.force_contiguous()?)).collect()
+    }
+
+    /// Moves the storage; batches must then come from that device.
+    ///
+    /// # Errors
+    /// candle's own.
+    pub fn to_device(&mut self, device: &Device) -> Result<()> {
+        self.columns =
+            self.columns.iter().map(|column| column.to_device(device)).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The rows themselves, for readers inside the crate.
+    pub(crate) fn views(&self, start: usize, n: usize) -> Result<Vec<Tensor>> {
+        if start.checked_add(n).is_none_or(|end| end > self.len) {
+            return Err(Error::invalid(
+                "rows",
+                format!("{n} rows from slot {start} on: only {} are filled", self.len),
+            ));
+        }
+        self.columns.iter().map(|column| Ok(column.narrow(0, start, n)?)).collect()
+    }
+}
+
+/// Takes the two columns of a memory of samples apart.
+pub(crate) fn pair(columns: Vec<Tensor>) -> Result<(Tensor, Tensor)> {
+    match <[Tensor; 2]>::try_from(columns) {
+        Ok([x, y]) => Ok((x, y)),
+        Err(columns) if columns.is_empty() => {
+            Err(Error::invalid("memory", "it is empty; offer it samples first"))
+        }
+        Err(other) => Err(Error::mismatch("memory", count(2), count(other.len()))),
+    }
+}
+
+fn count(n: usize) -> String {
+    format!("{n} columns")
+}
+
+/// What has to stay equal from batch to batch, in words.
+fn row_type(column: &Tensor) -> String {
+    format!("{} {:?} on {:?}", column.dtype().as_str(), &column.dims()[1..], column.device().location())
+}
+
+/// Zeros (capacity, row...) for the rows of `column`.
+fn allocate(capacity: usize, column: &Tensor) -> Result<Tensor> {
+    let mut dims = column.dims().to_vec();
+    dims[0] = capacity;
+    Ok(Tensor::zeros(Shape::from(dims), column.dtype(), column.device())?)
+}
+
+/// Neighbouring rows that go to neighbouring slots, as (slot, row, length): one copy each.
+fn runs(places: &[(usize, usize)]) -> impl Iterator<Item = (usize, usize, usize)> {
+    places
+        .chunk_by(|&(slot, row), &next| next == (slot + 1, row + 1))
+        .map(|run| (run[0].0, run[0].1, run.len()))
+}
+
+/// The serde form: only what is filled.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Rows")]
+struct Saved {
+    capacity: usize,
+    len: usize,
+    #[serde(with = "cl_core::snapshot::tensor")]
+    columns: Vec<Tensor>,
+}
+
+impl Serialize for Rows {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let columns = self.views(0, self.len).map_err(serde::ser::Error::custom)?;
+        Saved { capacity: self.capacity, len: self.len, columns }.serialize(serializer)
+    }
+}
+
+impl TryFrom<Saved> for Rows {
+    type Error = Error;
+    fn try_from(saved: Saved) -> Result<Self> {
+        let mut rows = Self::new(saved.capacity)?;
+        if saved.columns.is_empty() {
+            return if saved.len == 0 { Ok(rows) } else { Err(Error::invalid("saved rows", "no columns")) };
+        }
+        let batch: Vec<&Tensor> = saved.columns.iter().collect();
+        let n = rows.check(&batch)?;
+        if n != saved.len {
+            return Err(Error::mismatch("saved rows", format!("{} rows", saved.len), n.to_string()));
+        }
+        let places: Vec<_> = (0..n).map(|i| (i, i)).collect();
+        rows.write(&places, &batch)?;
+        Ok(rows)
+    }
+}

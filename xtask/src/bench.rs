@@ -1,0 +1,151 @@
+//! `cargo xtask bench`.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use cl_bench::results::Results;
+use cl_bench::runner::{self, Options};
+use cl_bench::suites;
+use cl_data::Scenario;
+use cl_methods::Registry;
+
+use crate::watch::Terminal;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The suite, or `speed`
+    #[arg(default_value = "split-digits")]
+    suite: String,
+    /// Only this scenario: task, domain or class
+    #[arg(long)]
+    scenario: Option<Scenario>,
+    /// Only this row or method; may be given several times
+    #[arg(long = "method", value_name = "NAME")]
+    methods: Vec<String>,
+    /// How many seeds (default: as the suite says)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// Runs at the same time, one thread each (default: one for each core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    jobs: Option<u64>,
+    /// Where results and report go (default: bench-out/SUITE)
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Forget what is stored in the folder and begin anew
+    #[arg(long)]
+    fresh: bool,
+    /// Exit with 1 if a verified published number is missed
+    #[arg(long)]
+    check: bool,
+    /// List the suites and their rows
+    #[arg(long)]
+    list: bool,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+pub fn main(args: Args) -> Result<ExitCode> {
+    if args.list {
+        return Ok(list());
+    }
+    let suite = suites::suite(&args.suite)?;
+    if let Some(code) = one_thread_each()? {
+        return Ok(code);
+    }
+    let out = args.out.unwrap_or_else(|| PathBuf::from("bench-out").join(suite.name));
+    if args.fresh {
+        forget(&out)?;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = Options {
+        scenario: args.scenario,
+        methods: args.methods,
+        seeds: args.seeds,
+        jobs: args.jobs.map_or(cores, |jobs| jobs as usize),
+        out: out.clone(),
+    };
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130); // the second time, at once
+        }
+    })
+    .context("cannot catch ctrl-C")?;
+    let start = Instant::now();
+    let watch = Terminal::new();
+    let done = runner::run(&suite, &Registry::standard(), &options, &STOP, &watch)?;
+    drop(watch);
+    let written = done.report.write(&out)?;
+    println!("{}", done.report.text_table()?);
+    println!(
+        "{} runs made in {:.0} s, {} were there already; results and report in {}",
+        done.made,
+        start.elapsed().as_secs_f64(),
+        done.found,
+        out.display()
+    );
+    println!("open {}", written.html.display());
+    if done.interrupted {
+        eprintln!("interrupted: finished runs are kept, the same command goes on from here");
+        return Ok(ExitCode::from(130));
+    }
+    let missed: Vec<_> = done.report.verdicts()?.into_iter().filter(|(_, _, verdict)| verdict.is_missed()).collect();
+    if args.check && !missed.is_empty() {
+        for (scenario, method, verdict) in &missed {
+            eprintln!("missed: {method}, {scenario}: {verdict}");
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> ExitCode {
+    for suite in suites::suites() {
+        println!("{}: {}", suite.name, suite.source);
+        for row in &suite.rows {
+            let scenarios: Vec<_> = row.cells.iter().map(|cell| cell.scenario.to_string()).collect();
+            println!("    {:<18} {}", row.name, scenarios.join(" "));
+        }
+    }
+    println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
+    ExitCode::SUCCESS
+}
+
+/// Runs are parallel, each on one thread; the thread pools below must not be. Their size is read from the
+/// environment when the process starts, so it is set for a second one.
+fn one_thread_each() -> Result<Option<ExitCode>> {
+    const THREADS: &str = "RAYON_NUM_THREADS";
+    if std::env::var(THREADS).is_ok_and(|n| n == "1") {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1)).env(THREADS, "1");
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt as _;
+        Err(command.exec()).context("cannot start again with one thread")
+    }
+    #[cfg(not(unix))]
+    {
+        let status = command.status().context("cannot start again with one thread")?;
+        Ok(Some(ExitCode::from(status.code().unwrap_or(1) as u8)))
+    }
+}
+
+/// Removes the results of earlier runs, which `--fresh` asks for; nothing else in the folder.
+fn forget(out: &std::path::Path) -> Result<()> {
+    let file = out.join("results.jsonl");
+    if !file.exists() {
+        return Ok(());
+    }
+    // Opening it refuses a file that is not ours, or that another process is writing.
+    let (results, _) = Results::open(out)?;
+    let path = results.path().to_owned();
+    if path != file {
+        bail!("{} is not {}", path.display(), file.display());
+    }
+    std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))
+}

@@ -1,0 +1,41 @@
+//! The developer's commands: `cargo xtask bench`, `cargo xtask data`, `cargo xtask ci`.
+
+mod bench;
+mod data;
+mod watch;
+
+use clap::{Parser, Subcommand};
+
+/// candle allocates every result anew; glibc's allocator returns the large ones to the kernel each time,
+/// which costs more than half of a small training step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Engram's developer commands", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reproduces the tables of papers, or measures speed
+    Bench(bench::Args),
+    /// Lists, fetches and verifies data sets
+    Data(data::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Args::parse().command {
+        Command::Bench(args) => bench::main(args),
+        Command::Data(args) => data::main(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
