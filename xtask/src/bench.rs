@@ -43,6 +43,8 @@ pub struct Args {
     /// List the suites and their rows
     #[arg(long)]
     list: bool,
+    #[command(flatten)]
+    speed: crate::speed::Args,
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -51,6 +53,18 @@ pub fn main(args: Args) -> Result<ExitCode> {
     if args.list {
         return Ok(list());
     }
+    if args.suite == "speed" {
+        if args.scenario.is_some() || !args.methods.is_empty() || args.seeds.is_some() || args.jobs.is_some() || args.fresh
+        {
+            bail!("speed takes --peers, --venv, --case, --rounds, --out and --check, no other flag");
+        }
+        if let Some(code) = one_thread_each()? {
+            return Ok(code);
+        }
+        catch_interrupt()?;
+        return crate::speed::main(args.speed, args.out, args.check, &STOP);
+    }
+    args.speed.refuse_for_suites()?;
     let suite = suites::suite(&args.suite)?;
     if let Some(code) = one_thread_each()? {
         return Ok(code);
@@ -67,12 +81,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         jobs: args.jobs.map_or(cores, |jobs| jobs as usize),
         out: out.clone(),
     };
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130); // the second time, at once
-        }
-    })
-    .context("cannot catch ctrl-C")?;
+    catch_interrupt()?;
     let start = Instant::now();
     let watch = Terminal::new();
     let done = runner::run(&suite, &Registry::standard(), &options, &STOP, &watch)?;
@@ -99,6 +108,16 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The first ctrl-C ends runs at their next step, the second at once.
+fn catch_interrupt() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot catch ctrl-C")
 }
 
 fn list() -> ExitCode {

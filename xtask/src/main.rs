@@ -1,7 +1,8 @@
-//! The developer's commands: `cargo xtask bench`, `cargo xtask data`, `cargo xtask ci`.
+//! The developer's commands: `cargo xtask bench` and `cargo xtask data`.
 
 mod bench;
 mod data;
+mod speed;
 mod watch;
 
 use clap::{Parser, Subcommand};

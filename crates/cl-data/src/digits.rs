@@ -33,11 +33,8 @@ pub(crate) fn load() -> Result<DataSet> {
         let seen = seen
             .get_mut(class as usize)
             .ok_or_else(|| Error::mismatch(NAME, "classes 0 to 9", class.to_string()))?;
-        if *seen % FOLD == FOLD - 1 {
-            test.push(row)
-        } else {
-            train.push(row)
-        }
+        let part = if *seen % FOLD == FOLD - 1 { &mut test } else { &mut train };
+        part.push(row);
         *seen += 1;
     }
     let all = Samples::from_vecs(x, features, y)?;

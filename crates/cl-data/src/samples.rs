@@ -122,8 +122,8 @@ impl Samples {
                     format!("{width} features"),
                 ));
             }
-            values(&part.x, |part: &[f32]| Ok(x.extend_from_slice(part)))?;
-            values(&part.y, |part: &[u32]| Ok(y.extend_from_slice(part)))?;
+            append(&part.x, &mut x)?;
+            append(&part.y, &mut y)?;
         }
         Self::from_vecs(x, features, y)
     }
@@ -163,6 +163,14 @@ impl Samples {
             _ => wrong("inputs [n, features] F32 on the CPU".to_owned(), &self.x),
         }
     }
+}
+
+/// Copies the values of a CPU tensor to the end of `to`.
+fn append<T: WithDType>(tensor: &Tensor, to: &mut Vec<T>) -> Result<()> {
+    values(tensor, |from| {
+        to.extend_from_slice(from);
+        Ok(())
+    })
 }
 
 /// What `read` makes of the values of a CPU tensor, in order and without a copy if it is contiguous.

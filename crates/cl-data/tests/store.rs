@@ -296,7 +296,8 @@ fn a_damaged_file_in_the_cache_is_fetched_again() {
 /// Wrong bytes, a body that breaks off, one that never ends, and a refusal: nothing reaches the cache.
 #[test]
 fn a_bad_answer_is_not_kept() {
-    let answers: [(fn(&str) -> Vec<u8>, &str); 5] = [
+    type Answer = fn(&str) -> Vec<u8>;
+    let answers: [(Answer, &str); 5] = [
         (
             |name| {
                 let mut body = content(name);

@@ -18,6 +18,7 @@
 
 mod machine;
 mod measure;
+pub mod ours;
 mod peers;
 mod report;
 mod stats;

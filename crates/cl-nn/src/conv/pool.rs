@@ -101,26 +101,26 @@ struct Pooling {
 
 impl Pooling {
     fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
-        let windows = self.oh * self.ow;
-        let (mut result, mut winners) = (Vec::new(), Vec::new());
-        result.reserve_exact(self.planes * windows);
-        winners.reserve_exact(self.planes * windows);
-        for plane in x.chunks_exact(self.h * self.w) {
-            for window in 0..windows {
-                let (top, left) = (window / self.ow * self.pool.stride, window % self.ow * self.pool.stride);
-                let mut winner = top * self.w + left;
-                let mut best = plane[winner];
-                for y in top..top + self.pool.kernel {
-                    let row = y * self.w + left;
-                    for (place, &v) in (row..).zip(&plane[row..row + self.pool.kernel]) {
-                        // No branch: which pixel wins cannot be predicted.
-                        let better = (v > best) | v.is_nan();
-                        best = select_unpredictable(better, v, best);
-                        winner = select_unpredictable(better, place, winner);
-                    }
+        let MaxPool2d { kernel, stride } = self.pool;
+        let mut result = vec![T::neg_infinity(); self.planes * self.oh * self.ow];
+        let mut winners = vec![0; result.len()];
+        let rows = result.chunks_exact_mut(self.ow).zip(winners.chunks_exact_mut(self.ow));
+        for (row, (best, winners)) in rows.enumerate() {
+            let (plane, top) = (row / self.oh * self.h * self.w, row % self.oh * stride);
+            let first = (top * self.w) as u32;
+            winners.iter_mut().zip((first..).step_by(stride)).for_each(|(winner, place)| *winner = place);
+            for (y, x_offset) in (0..kernel).flat_map(|y| (0..kernel).map(move |x| (y, x))) {
+                let from = (top + y) * self.w + x_offset;
+                let values = x[plane + from..].iter().step_by(stride);
+                let places = (from as u32..).step_by(stride);
+                for (((best, winner), &v), place) in
+                    best.iter_mut().zip(&mut *winners).zip(values).zip(places)
+                {
+                    // No branch: which pixel wins cannot be predicted.
+                    let better = (v > *best) | v.is_nan();
+                    *best = select_unpredictable(better, v, *best);
+                    *winner = select_unpredictable(better, place, *winner);
                 }
-                result.push(best);
-                winners.push(winner as u32);
             }
         }
         // A second forward of the same operation does not happen: each call makes its own.

@@ -99,7 +99,7 @@ impl CrossEntropy {
         }
         for_float!("cross_entropy", logits, T => {
             let scale = grad.to_scalar::<T>()?;
-            let w = weights.map(|w| w.to_vec1::<T>()).transpose()?;
+            let w = weights.map(Tensor::to_vec1::<T>).transpose()?;
             let y = targets.to_vec1::<u32>()?;
             let g = super::cpu::with_slice::<T, _>(logits, |z| {
                 Ok(cpu::gradient(z, &y, w.as_deref(), outputs, self.units, scale))

@@ -37,12 +37,15 @@ pub(super) fn penalty<T: Real>(
     Ok((0.5 * total, gradient))
 }
 
+/// Importance and anchor of a bowl.
+type Slices<'a, T> = (&'a [T], &'a [T]);
+
 /// Calls `f` with the slices of `opened` and of all `terms`: each lies behind its own lock, so they
 /// are opened one inside the other.
 fn open<T: Real>(
     terms: &[Quadratic],
-    opened: &[(&[T], &[T])],
-    f: &mut dyn FnMut(&[(&[T], &[T])]),
+    opened: &[Slices<'_, T>],
+    f: &mut dyn FnMut(&[Slices<'_, T>]),
 ) -> Result<()> {
     let Some((term, rest)) = terms.split_first() else {
         f(opened);
