@@ -54,7 +54,11 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return Ok(list());
     }
     if args.suite == "speed" {
-        if args.scenario.is_some() || !args.methods.is_empty() || args.seeds.is_some() || args.jobs.is_some() || args.fresh
+        if args.scenario.is_some()
+            || !args.methods.is_empty()
+            || args.seeds.is_some()
+            || args.jobs.is_some()
+            || args.fresh
         {
             bail!("speed takes --peers, --venv, --case, --rounds, --out and --check, no other flag");
         }
@@ -100,7 +104,8 @@ pub fn main(args: Args) -> Result<ExitCode> {
         eprintln!("interrupted: finished runs are kept, the same command goes on from here");
         return Ok(ExitCode::from(130));
     }
-    let missed: Vec<_> = done.report.verdicts()?.into_iter().filter(|(_, _, verdict)| verdict.is_missed()).collect();
+    let missed: Vec<_> =
+        done.report.verdicts()?.into_iter().filter(|(_, _, verdict)| verdict.is_missed()).collect();
     if args.check && !missed.is_empty() {
         for (scenario, method, verdict) in &missed {
             eprintln!("missed: {method}, {scenario}: {verdict}");

@@ -1,4 +1,15 @@
-//! Suites of published tables, the runner, the report
+//! Suites of published tables, the runner that reruns them, and the report that puts our numbers beside the
+//! published ones.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`suites`] | the tables as data: protocols, coefficients, published numbers and where they were read |
+//! | [`runner`] | makes the runs that are missing, many at once, one thread each |
+//! | [`results`] | the file of finished runs: append-only, torn lines cut off, locked |
+//! | [`published`] | whether two means agree |
+//! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
+//! | [`speed`] | our training steps beside PyTorch's and Avalanche's |
+//! | [`clock`] | processor time and memory |
 
 pub mod clock;
 pub mod published;
@@ -7,3 +18,8 @@ pub mod results;
 pub mod runner;
 pub mod speed;
 pub mod suites;
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -18,7 +18,7 @@ use crate::results::{Config, Key, Record, Results};
 use crate::suites::{Active, Cell, Classes, Row, Setting, Suite};
 
 /// Which part of a suite to run, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Only this scenario.
     pub scenario: Option<Scenario>,
@@ -26,7 +26,7 @@ pub struct Options {
     pub methods: Vec<String>,
     /// How many seeds; the suite's own number if not given.
     pub seeds: Option<u64>,
-    /// Runs at the same time.
+    /// Runs at the same time; at least one.
     pub jobs: usize,
     /// Where `results.jsonl` and the report go.
     pub out: PathBuf,
@@ -119,7 +119,7 @@ pub fn run(
         return Err(error);
     }
     let results = lock(&shared.results);
-    Ok(Done { report: report(suite, &runs, &results), made: made - left, found, interrupted })
+    Ok(Done { report: report(suite, &runs, |key| results.get(key)), made: made - left, found, interrupted })
 }
 
 /// What all threads see.
@@ -281,15 +281,16 @@ fn plan<'a>(suite: &'a Suite, options: &Options) -> Result<Vec<Run<'a>>> {
     let mut runs = Vec::new();
     for seed in suite.first_seed..suite.first_seed + seeds {
         for row in &suite.rows {
-            let wanted =
-                options.methods.is_empty() || options.methods.iter().any(|m| is(row.name, m) || is(row.method, m));
+            let wanted = options.methods.is_empty()
+                || options.methods.iter().any(|m| is(row.name, m) || is(row.method, m));
             for cell in row.cells.iter().filter(|_| wanted) {
                 if options.scenario.is_some_and(|scenario| scenario != cell.scenario) {
                     continue;
                 }
                 let setting = row.setting.as_ref().unwrap_or(&suite.setting);
-                let config =
-                    Config::new(json!({ "method": row.method, "coefficients": cell.config, "setting": setting }));
+                let config = Config::new(
+                    json!({ "method": row.method, "coefficients": cell.config, "setting": setting }),
+                );
                 let key = Key {
                     suite: suite.name.to_owned(),
                     scenario: cell.scenario.to_string(),
@@ -304,28 +305,27 @@ fn plan<'a>(suite: &'a Suite, options: &Options) -> Result<Vec<Run<'a>>> {
     Ok(runs)
 }
 
-/// The report of a suite from stored results: all rows and seeds for which there are some. Results of
-/// another configuration than the suite's present one are left out.
+/// The report of a suite from stored records, such as the committed ones. Records of another configuration
+/// than the suite's present one are left out.
 ///
 /// # Errors
-/// Those of [`Options`].
-pub fn stored(suite: &Suite, results: &Results, options: &Options) -> Result<Report> {
-    Ok(report(suite, &plan(suite, options)?, results))
+/// As [`run`] for options that do not fit the suite.
+pub fn stored(suite: &Suite, records: &[Record], options: &Options) -> Result<Report> {
+    let by_key: BTreeMap<Key, &Record> = records.iter().map(|record| (record.key(), record)).collect();
+    Ok(report(suite, &plan(suite, options)?, |key| by_key.get(key).copied()))
 }
 
-fn report(suite: &Suite, runs: &[Run<'_>], results: &Results) -> Report {
+fn report<'r>(suite: &Suite, runs: &[Run<'_>], record: impl Fn(&Key) -> Option<&'r Record>) -> Report {
     let mut tables = Vec::new();
     for scenario in Scenario::ALL {
         let mut rows: Vec<ReportRow> = Vec::new();
         for row in &suite.rows {
-            let of_row: Vec<_> = runs
-                .iter()
-                .filter(|run| run.row.name == row.name && run.cell.scenario == scenario)
-                .collect();
+            let of_row: Vec<_> =
+                runs.iter().filter(|run| run.row.name == row.name && run.cell.scenario == scenario).collect();
             let Some(first) = of_row.first() else { continue };
             rows.push(ReportRow {
                 method: row.name.to_owned(),
-                records: of_row.iter().filter_map(|run| results.get(&run.key)).cloned().collect(),
+                records: of_row.iter().filter_map(|run| record(&run.key)).cloned().collect(),
                 published: first.cell.published,
             });
         }
@@ -350,15 +350,22 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
     let mut lines = vec![
         ("data", setting.data.to_owned()),
         ("tasks", setting.tasks.to_string()),
-        ("class order", match setting.classes {
-            Classes::Fixed => "fixed".to_owned(),
-            Classes::PerSeed => "shuffled per seed".to_owned(),
-        }),
-        ("active units (class scenario)", match setting.active {
-            Active::All => "all".to_owned(),
-            Active::SeenSoFar => "those of the tasks so far".to_owned(),
-        }),
+        (
+            "class order",
+            match setting.classes {
+                Classes::Fixed => "fixed".to_owned(),
+                Classes::PerSeed => "shuffled per seed".to_owned(),
+            },
+        ),
+        (
+            "active units (class scenario)",
+            match setting.active {
+                Active::All => "all".to_owned(),
+                Active::SeenSoFar => "those of the tasks so far".to_owned(),
+            },
+        ),
         ("hidden layers", format!("{:?}", protocol.hidden)),
+        ("heads (task scenario)", json!(protocol.heads).to_string()),
         ("optimizer", json!(protocol.optimizer).to_string()),
         ("optimizer reset between tasks", protocol.reset_optimizer.to_string()),
         ("minibatch", format!("{}, last one: {}", protocol.batch, json!(protocol.last_batch))),

@@ -35,13 +35,7 @@ impl Init {
     /// # Errors
     /// A dtype that is not floating point; [`Init::FanIn`] and its kin for a shape of less than two
     /// dimensions or without inputs.
-    pub fn var(
-        self,
-        shape: impl Into<Shape>,
-        dtype: DType,
-        device: &Device,
-        rng: &mut Rng,
-    ) -> Result<Var> {
+    pub fn var(self, shape: impl Into<Shape>, dtype: DType, device: &Device, rng: &mut Rng) -> Result<Var> {
         let shape = shape.into();
         if !dtype.is_float() {
             return Err(Error::invalid("init", format!("weights are floating point, not {dtype:?}")));
@@ -59,7 +53,9 @@ impl Init {
             Self::Normal(sigma) => normal(n, sigma, rng),
             Self::Kaiming => normal(n, (2.0 / fans(&shape)?.0).sqrt(), rng),
         };
-        Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)?)
+        Ok(Var::from_tensor(
+            &Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?,
+        )?)
     }
 }
 

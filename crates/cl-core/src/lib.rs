@@ -1,4 +1,16 @@
-//! The tensor trait that Engram's crates share, and its fused operations.
+//! What Engram's crates share: the fused operations on candle's tensors, named parameters, seeds,
+//! snapshots and the error type.
+//!
+//! | item | what |
+//! |---|---|
+//! | [`TensorOps`] | the operations that candle lacks, or has only as a chain of temporaries |
+//! | [`Params`] | an ordered list of named variables; a gradient that does not arrive is an error |
+//! | [`rng`], [`init`] | randomness from an explicit seed |
+//! | [`snapshot`] | exact saving and restoring, with a checksum |
+//! | [`Units`] | which output units take part: the scenarios of continual learning |
+//! | [`Error`] | what went wrong and what to do |
+//!
+//! **CPU only so far.** On a CUDA tensor an operation is an error that says so.
 mod error;
 pub mod init;
 mod ops;
@@ -6,6 +18,7 @@ mod params;
 mod seed;
 pub mod snapshot;
 mod units;
+
 pub use error::{Error, Result};
 pub use ops::per_sample;
 pub use ops::{Activation, AdamStep, Projection, Quadratic, SgdStep, TensorOps, project};

@@ -1,8 +1,9 @@
 //! A-GEM (Chaudhry et al. 2019): a step may not raise the loss on a memory of the old tasks.
 
 use candle_core::Module;
-use cl_core::{Result, TensorOps};
+use cl_core::{Error, Result, TensorOps};
 use cl_data::Task;
+use cl_project::AGem as Projector;
 use serde::{Deserialize, Serialize};
 
 use crate::memory::Memory;
@@ -28,15 +29,19 @@ impl Default for Config {
 
 pub struct AGem {
     memory: Memory,
-    eps: f64,
+    projector: Projector,
 }
 
 impl AGem {
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         if !(config.eps >= 0.0 && config.eps.is_finite()) {
-            return Err(cl_core::Error::invalid("eps", format!("{} is not a finite number of at least 0", config.eps)));
+            return Err(Error::invalid(
+                "eps",
+                format!("{} is not a finite number of at least 0", config.eps),
+            ));
         }
-        Ok(Self { memory: Memory::new(config.per_class, config.batch, seed)?, eps: config.eps })
+        let memory = Memory::new(config.per_class, config.batch, seed)?;
+        Ok(Self { memory, projector: Projector { eps: config.eps } })
     }
 }
 
@@ -48,12 +53,65 @@ impl Method for AGem {
         };
         let reference = learner.net.forward(&old.x)?.cross_entropy(&old.y, batch.units, None)?;
         let reference = learner.gradients(&reference)?;
-        let gradient = learner.gradients(&learner.loss(batch)?)?;
-        cl_core::project(&gradient, &reference, self.eps)?;
-        learner.apply(&gradient)
+        let mut gradient = learner.loss(batch)?.backward()?;
+        self.projector.project(&mut gradient, learner.net.params(), &reference)?;
+        learner.apply(&learner.net.params().gradients(&gradient)?)
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         self.memory.keep(learner, task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{assert_close, batch, dot, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// The step never raises the loss on the memory (to first order), is the plain gradient where there is
+    /// no conflict, and both cases occur. A second memory of the same seed tells what was drawn.
+    #[test]
+    fn no_step_goes_against_the_memory() {
+        for scenario in Scenario::ALL {
+            let (tasks, mut learner) = (tasks(scenario, 3, 20), learner(scenario, 3));
+            learner.optimizer.set_lr(0.05).unwrap();
+            let config = Config { per_class: 10, batch: 12, eps: 0.0 };
+            let (mut agem, mut memory) = (AGem::new(config, 3).unwrap(), Memory::new(10, 12, 3).unwrap());
+            let (mut conflicts, mut agreements) = (0, 0);
+            for (k, task) in tasks.iter().enumerate() {
+                learner.task = k;
+                for step in 0..20 {
+                    let batch = batch(task, step, step + 7);
+                    let plain = gradient(&learner, &learner.loss(&batch).unwrap());
+                    let reference = memory.draw().unwrap().map(|samples| {
+                        gradient(&learner, &learner.loss(&Batch { samples, units: task.units }).unwrap())
+                    });
+                    let found = moved(&mut learner, |learner| agem.observe(learner, &batch).unwrap());
+                    let found: Vec<f32> = found.iter().map(|step| step / 0.05).collect();
+                    let Some(reference) = reference else {
+                        assert_close(&found, &plain, 1e-4);
+                        continue;
+                    };
+                    let scale = (dot(&reference, &reference) * dot(&plain, &plain)).sqrt();
+                    let angle = dot(&found, &reference) / scale;
+                    if dot(&plain, &reference) < 0.0 {
+                        conflicts += 1;
+                        assert!(angle.abs() < 1e-4, "orthogonal after the projection, not {angle}");
+                        let factor = (dot(&plain, &reference) / dot(&reference, &reference)) as f32;
+                        let by_hand: Vec<f32> =
+                            plain.iter().zip(&reference).map(|(g, r)| g - factor * r).collect();
+                        assert_close(&found, &by_hand, 1e-4);
+                    } else {
+                        agreements += 1;
+                        assert_close(&found, &plain, 1e-4);
+                    }
+                }
+                agem.end_task(&mut learner, task).unwrap();
+                memory.keep(&learner, task).unwrap();
+            }
+            assert!(conflicts > 0 && agreements > 0, "{scenario}: {conflicts} and {agreements}");
+        }
     }
 }

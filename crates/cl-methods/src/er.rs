@@ -55,3 +55,40 @@ impl Method for Er {
         self.memory.keep(learner, task)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{assert_close, batch, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// One pass with a weight for each sample is (1/k)·L_new + (1−1/k)·L_memory, both computed apart; a
+    /// second memory of the same seed tells what was drawn.
+    #[test]
+    fn the_two_losses_have_their_weights() {
+        for scenario in Scenario::ALL {
+            let (tasks, mut learner) = (tasks(scenario, 4, 20), learner(scenario, 4));
+            let config = Config { per_class: 10, batch: 12 };
+            let (mut er, mut memory) = (Er::new(config, 3).unwrap(), Memory::new(10, 12, 3).unwrap());
+            for (k, task) in tasks.iter().enumerate() {
+                learner.task = k;
+                let batch = batch(task, 0, 7);
+                let new = learner.loss(&batch).unwrap();
+                let k = (k + 1) as f64;
+                let loss = match memory.draw().unwrap() {
+                    None => new,
+                    Some(samples) => {
+                        let old = learner.loss(&Batch { samples, units: task.units }).unwrap();
+                        ((new / k).unwrap() + (old * (1.0 - 1.0 / k)).unwrap()).unwrap()
+                    }
+                };
+                let expected = gradient(&learner, &loss);
+                let found = moved(&mut learner, |learner| er.observe(learner, &batch).unwrap());
+                assert_close(&found, &expected, 1e-5);
+                er.end_task(&mut learner, task).unwrap();
+                memory.keep(&learner, task).unwrap();
+            }
+        }
+    }
+}

@@ -18,7 +18,8 @@ pub struct Joint;
 impl Method for Joint {
     fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
         let Some(last) = stream.tasks.last() else { return Ok(Vec::new()) };
-        let all = |part: fn(&Task) -> &Samples| Samples::concat(&stream.tasks.iter().map(part).collect::<Vec<_>>());
+        let all =
+            |part: fn(&Task) -> &Samples| Samples::concat(&stream.tasks.iter().map(part).collect::<Vec<_>>());
         Ok(vec![Task {
             index: 0,
             classes: stream.class_order.clone(),

@@ -45,6 +45,8 @@ mod online_ewc;
 mod registry;
 mod rehearsal;
 mod si;
+#[cfg(test)]
+mod testing;
 pub mod train;
 
 pub use learner::{Batch, Learner};

@@ -17,7 +17,8 @@ pub enum Weighting {
     /// new + (k−1)·distillation in the task and domain scenario, new + distillation in the class scenario
     /// (van de Ven et al. 2022).
     PerTask,
-    /// (1/k)·new + (1−1/k)·distillation (van de Ven & Tolias 2018).
+    /// (1/k)·new + (1−1/k)·T²·distillation, the distillation a mean over the units too, as the code of
+    /// van de Ven & Tolias 2018 had it (summed over units since May 2019).
     Share,
 }
 
@@ -25,7 +26,7 @@ pub enum Weighting {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Temperature T of the distillation; its gradient is not scaled by T².
+    /// Temperature T of the distillation.
     pub temperature: f64,
     /// How the two losses are weighed.
     pub weighting: Weighting,
@@ -45,7 +46,10 @@ pub struct Lwf {
 impl Lwf {
     pub fn new(config: Config) -> Result<Self> {
         if !(config.temperature > 0.0 && config.temperature.is_finite()) {
-            return Err(Error::invalid("temperature", format!("{} is not a positive number", config.temperature)));
+            return Err(Error::invalid(
+                "temperature",
+                format!("{} is not a positive number", config.temperature),
+            ));
         }
         Ok(Self { config, teacher: None })
     }
@@ -83,7 +87,10 @@ impl Method for Lwf {
         let loss = match (self.config.weighting, learner.scenario) {
             (Weighting::PerTask, Scenario::Class) => (new + mean)?,
             (Weighting::PerTask, _) => (new + (mean * (k - 1.0))?)?,
-            (Weighting::Share, _) => ((new / k)? + (mean * (1.0 - 1.0 / k))?)?,
+            (Weighting::Share, _) => {
+                let scale = self.config.temperature.powi(2) / block as f64;
+                ((new / k)? + (mean * ((1.0 - 1.0 / k) * scale))?)?
+            }
         };
         learner.step(&loss)
     }
@@ -127,7 +134,9 @@ mod tests {
     use candle_core::{DType, Device, Var};
 
     fn logits(seed: u64) -> Var {
-        cl_core::init::Init::Normal(1.5).var((3, 6), DType::F64, &Device::Cpu, &mut cl_core::rng(seed, "")).unwrap()
+        cl_core::init::Init::Normal(1.5)
+            .var((3, 6), DType::F64, &Device::Cpu, &mut cl_core::rng(seed, ""))
+            .unwrap()
     }
 
     /// Against the definition, written with loops.

@@ -77,3 +77,103 @@ impl Memory {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::testing::{learner, tasks};
+
+    /// Task, class and number of each drawn sample; its label must be that of the task.
+    fn rows(samples: &Samples, scenario: Scenario) -> Vec<(usize, u32, usize)> {
+        let (x, y) = (samples.x.to_vec2::<f32>().unwrap(), samples.labels().unwrap());
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| {
+                let (task, class) = (x[0] as usize, x[1] as u32);
+                let first = if scenario == Scenario::Domain { 0 } else { 2 * task as u32 };
+                assert_eq!(y, first + class);
+                (task, class, x[2] as usize)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn holds_as_many_of_each_class_and_draws_from_earlier_tasks_only() {
+        for scenario in Scenario::ALL {
+            let (tasks, learner) = (tasks(scenario, 5, 150), learner(scenario, 5));
+            let mut memory = Memory::new(100, 32, 0).unwrap();
+            assert!(memory.draw().unwrap().is_none());
+            for (k, task) in tasks.iter().enumerate() {
+                memory.keep(&learner, task).unwrap();
+                let counts: Vec<_> = memory.store.counts().collect();
+                assert_eq!(counts, (0..2 * (k as u32 + 1)).map(|class| (class, 100)).collect::<Vec<_>>());
+                let (x, y) = memory.store.all().unwrap();
+                let held = rows(&Samples::new(x, y).unwrap(), scenario);
+                assert_eq!(held.iter().collect::<HashSet<_>>().len(), 200 * (k + 1), "no sample twice");
+
+                let mut seen = HashSet::new();
+                for _ in 0..50 {
+                    let drawn = rows(&memory.draw().unwrap().unwrap(), scenario);
+                    assert!(drawn.iter().all(|row| held.contains(row)), "what was not kept cannot be drawn");
+                    seen.extend(drawn.iter().map(|row| row.0));
+                    let of = |task| drawn.iter().filter(|row| row.0 == task).count();
+                    match scenario {
+                        // ⌈32/k⌉ of each earlier task: 32, 16, 11, 8, 7.
+                        Scenario::Task => {
+                            (0..=k).for_each(|task| assert_eq!(of(task), 32usize.div_ceil(k + 1)));
+                        }
+                        Scenario::Domain | Scenario::Class => assert_eq!(drawn.len(), 32),
+                    }
+                }
+                assert_eq!(seen, (0..=k).collect());
+            }
+        }
+    }
+
+    /// 200 samples, batches of 64: three without a repetition, then all are shuffled again.
+    #[test]
+    fn replays_in_epochs() {
+        let (tasks, learner) = (tasks(Scenario::Domain, 1, 150), learner(Scenario::Domain, 1));
+        let mut memory = Memory::new(100, 64, 0).unwrap();
+        memory.keep(&learner, &tasks[0]).unwrap();
+        let mut epoch = || -> Vec<_> {
+            (0..3).flat_map(|_| rows(&memory.draw().unwrap().unwrap(), Scenario::Domain)).collect()
+        };
+        let (first, second) = (epoch(), epoch());
+        for epoch in [&first, &second] {
+            assert_eq!(epoch.iter().collect::<HashSet<_>>().len(), 192);
+        }
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_the_memory() {
+        let (tasks, learner) = (tasks(Scenario::Class, 2, 3), learner(Scenario::Class, 2));
+        let mut memory = Memory::new(100, 32, 0).unwrap();
+        memory.keep(&learner, &tasks[0]).unwrap();
+        assert_eq!(memory.draw().unwrap().unwrap().len(), 6);
+        memory.keep(&learner, &tasks[1]).unwrap();
+        assert_eq!(memory.draw().unwrap().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn comes_from_the_seed() {
+        let draws = |seed| {
+            let (tasks, learner) = (tasks(Scenario::Task, 3, 150), learner(Scenario::Task, 3));
+            let mut memory = Memory::new(100, 32, seed).unwrap();
+            tasks.iter().for_each(|task| memory.keep(&learner, task).unwrap());
+            rows(&memory.draw().unwrap().unwrap(), Scenario::Task)
+        };
+        assert_eq!(draws(0), draws(0));
+        assert_ne!(draws(0), draws(1));
+    }
+
+    #[test]
+    fn an_empty_batch_or_memory_is_refused() {
+        assert!(Memory::new(100, 0, 0).is_err());
+        assert!(Memory::new(0, 32, 0).is_err());
+    }
+}

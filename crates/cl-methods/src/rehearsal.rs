@@ -42,7 +42,9 @@ impl Method for Rehearsal {
         let (x, y) = self.memory.all()?;
         let old = Samples::new(x, y)?;
         let times = (task.train.len() / self.size).max(1);
-        Samples::concat(&std::iter::once(&task.train).chain(std::iter::repeat_n(&old, times)).collect::<Vec<_>>())
+        Samples::concat(
+            &std::iter::once(&task.train).chain(std::iter::repeat_n(&old, times)).collect::<Vec<_>>(),
+        )
     }
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 use cl_core::{Result, Units};
-use cl_data::{Batches, LastBatch, Samples, Stream};
+use cl_data::{Batches, LastBatch, Samples, Scenario, Stream};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,31 @@ pub enum Budget {
     Epochs(usize),
 }
 
+/// How the output units of the task scenario are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heads {
+    /// As blocks of one layer (van de Ven et al. 2022): the optimizer counts its steps for all at once.
+    #[default]
+    OneLayer,
+    /// As layers of their own (Hsu et al. 2018): each begins with its task.
+    Apart,
+}
+
+impl Heads {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Everything about training that is not the method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
+    /// How the output units of the task scenario are kept.
+    #[serde(default, skip_serializing_if = "Heads::is_default")]
+    pub heads: Heads,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
     /// Whether it forgets its state at the beginning of each task.
@@ -40,6 +60,7 @@ impl Default for Protocol {
     fn default() -> Self {
         Self {
             hidden: vec![400, 400],
+            heads: Heads::OneLayer,
             optimizer: OptimizerConfig::adam(0.001),
             reset_optimizer: false,
             batch: 128,
@@ -91,7 +112,11 @@ pub fn train(
     let inputs: usize = stream.image.iter().product();
     let widths: Vec<usize> =
         std::iter::once(inputs).chain(protocol.hidden.iter().copied()).chain([stream.outputs]).collect();
-    let net = Mlp::new(&widths, DType::F32, &Device::Cpu, &mut cl_core::rng(seed, "weights"))?;
+    let heads = match (protocol.heads, stream.scenario) {
+        (Heads::Apart, Scenario::Task) => stream.tasks.len(),
+        _ => 1,
+    };
+    let net = Mlp::with_heads(&widths, heads, DType::F32, &Device::Cpu, &mut cl_core::rng(seed, "weights"))?;
     let mut learner = Learner {
         net,
         optimizer: Optimizer::new(protocol.optimizer)?,
@@ -155,7 +180,8 @@ pub fn accuracy(net: &Mlp, samples: &Samples, units: Units) -> Result<f64> {
         let logits = net.predict(&chunk.x)?.to_vec2::<f32>()?;
         for (logits, y) in logits.iter().zip(chunk.labels()?) {
             let range = units.range(y as usize, logits.len());
-            let best = range.clone().fold(range.start, |best, i| if logits[i] > logits[best] { i } else { best });
+            let best =
+                range.clone().fold(range.start, |best, i| if logits[i] > logits[best] { i } else { best });
             right += usize::from(best == y as usize);
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! `RAYON_NUM_THREADS=1 cargo run --release -p cl-nn --example cnn_step -- 40`
 
+use std::time::Instant;
+
 use candle_core::{Device, Module, Tensor, Var};
 use candle_nn::{Linear, Optimizer, SGD};
 use cl_nn::{Conv2d, Conv2dConfig, MaxPool2d};
@@ -34,28 +36,35 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut sgd = SGD::new(layers.chain([weight.clone(), bias.clone()]).collect(), 0.01)?;
 
     let mut times = Vec::with_capacity(steps);
+    let mut walls = Vec::with_capacity(steps);
     let mut losses = Vec::with_capacity(steps);
     for _ in 0..steps {
-        let from = cpu_seconds()?;
+        let (from, clock) = (cpu_seconds()?, Instant::now());
         let features = second.forward_relu(&first.forward_relu(&x, pool)?, pool)?;
         let logits = linear.forward(&features.flatten_from(1)?)?;
         let loss = candle_nn::loss::cross_entropy(&logits, &y)?;
         sgd.backward_step(&loss)?;
+        walls.push(clock.elapsed().as_secs_f64());
         times.push(cpu_seconds()? - from);
         losses.push(loss.to_scalar::<f32>()?);
     }
-    times.drain(..steps.min(5));
-    times.sort_by(f64::total_cmp);
-    if let (Some(least), Some(first), Some(last)) = (times.first(), losses.first(), losses.last()) {
-        let median = times[times.len() / 2];
-        println!("median {:.2} ms, least {:.2} ms; loss {first:.3} to {last:.3}", median * 1e3, least * 1e3);
+    let (Some(first), Some(last)) = (losses.first(), losses.last()) else { return Ok(()) };
+    println!("loss {first:.3} to {last:.3}");
+    for (name, times) in [("CPU", &mut times), ("wall", &mut walls)] {
+        // The first steps warm up the caches and the allocator.
+        times.drain(..(steps - 1).min(5));
+        times.sort_by(f64::total_cmp);
+        println!("{name}: median {:.2} ms, least {:.2} ms", times[times.len() / 2] * 1e3, times[0] * 1e3);
     }
     Ok(())
 }
 
-/// CPU time of this thread in seconds, from Linux's own account.
+/// CPU time of all threads in seconds, from Linux's own account.
 fn cpu_seconds() -> std::io::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = stat.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let stat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += stat.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    }
     Ok(nanoseconds * 1e-9)
 }

@@ -1,4 +1,23 @@
-//! What small-batch training needs and candle-nn lacks
+//! What small-batch training needs and candle-nn lacks: layers in one node of the graph, optimizers in
+//! place whose state can be saved, gradients per sample without a loop, convolutions whose gradients are
+//! right.
+//!
+//! ```
+//! use candle_core::{DType, Device, Module, Tensor};
+//! use cl_core::{TensorOps, Units};
+//! use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+//!
+//! let net = Mlp::new(&[2, 32, 2], DType::F32, &Device::Cpu, &mut cl_core::rng(0, "weights"))?;
+//! let mut optimizer = Optimizer::new(OptimizerConfig::adam(0.01))?;
+//! let x = Tensor::new(&[[0f32, 0.], [0., 1.], [1., 0.], [1., 1.]], &Device::Cpu)?;
+//! let y = Tensor::new(&[0u32, 1, 1, 0], &Device::Cpu)?;
+//! for _ in 0..200 {
+//!     let loss = net.forward(&x)?.cross_entropy(&y, Units::All, None)?;
+//!     optimizer.backward_step(net.params(), &loss)?;
+//! }
+//! assert_eq!(net.predict(&x)?.argmax(1)?.to_vec1::<u32>()?, [0, 1, 1, 0]);
+//! # Ok::<(), cl_core::Error>(())
+//! ```
 
 mod conv;
 mod linear;

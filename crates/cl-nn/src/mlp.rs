@@ -1,15 +1,19 @@
 //! The multi-layer perceptron.
 
-use candle_core::{DType, Device, Module, Tensor};
-use cl_core::{Activation, Error, Params, Result, Rng};
+use candle_core::{DType, Device, Module, Tensor, Var};
+use cl_core::per_sample::{backward, sum_of_squares};
+use cl_core::{Activation, Error, Params, Result, Rng, TensorOps};
 
 use crate::{Linear, PerSample};
 
 /// Linear layers with ReLU between them, over flat inputs (n, inputs).
 ///
-/// Several heads are blocks of the output layer: with one head of `k` units per task, task `t` owns the
+/// Several heads are blocks of the output units: with one head of `k` units per task, task `t` owns the
 /// units `t·k..(t+1)·k`, and [`Units::Block`](cl_core::Units::Block) keeps loss and prediction within
-/// the block of each sample. A batch may then mix tasks.
+/// the block of each sample. A batch may then mix tasks. The heads are one layer, as van de Ven et al.
+/// have it, or, with [`with_heads`](Self::with_heads), parameters of their own, as most code has it. The
+/// difference shows with optimizers that count steps: a parameter of its own starts to count with its
+/// first gradient.
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -27,7 +31,10 @@ use crate::{Linear, PerSample};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Mlp {
-    layers: Vec<Linear>,
+    /// The hidden layers.
+    hidden: Vec<Linear>,
+    /// The output layer, cut into its heads.
+    heads: Vec<Linear>,
     params: Params,
 }
 
@@ -37,25 +44,59 @@ impl Mlp {
     /// # Errors
     /// Fewer than two widths, or a width of 0.
     pub fn new(widths: &[usize], dtype: DType, device: &Device, rng: &mut Rng) -> Result<Self> {
+        Self::with_heads(widths, 1, dtype, device, rng)
+    }
+
+    /// The same with the output units in `heads` layers of their own, of the same size.
+    ///
+    /// # Errors
+    /// Fewer than two widths, or a width of 0; outputs that the heads cannot share equally.
+    pub fn with_heads(
+        widths: &[usize],
+        heads: usize,
+        dtype: DType,
+        device: &Device,
+        rng: &mut Rng,
+    ) -> Result<Self> {
         if widths.len() < 2 || widths.contains(&0) {
             return Err(Error::invalid(
                 "widths of the network",
-                format!("two or more positive numbers are needed, inputs first, outputs last, not {widths:?}"),
+                format!(
+                    "two or more positive numbers are needed, inputs first, outputs last, not {widths:?}"
+                ),
             ));
         }
-        let mut layers = Vec::new();
-        let mut params = Params::new();
-        for (i, pair) in widths.windows(2).enumerate() {
-            let last = i + 2 == widths.len();
-            let activation = if last { Activation::Identity } else { Activation::Relu };
-            let layer = Linear::new(pair[0], pair[1], activation, dtype, device, rng)?;
-            params.extend(&format!("layers.{i}"), layer.params()?)?;
-            layers.push(layer);
+        let (features, outputs) = (widths[widths.len() - 2], widths[widths.len() - 1]);
+        if heads == 0 || outputs % heads != 0 {
+            let why = format!("{outputs} output units cannot be shared equally by {heads} heads");
+            return Err(Error::invalid("heads of the network", why));
         }
-        Ok(Self { layers, params })
+        let mut hidden = Vec::new();
+        for pair in widths[..widths.len() - 1].windows(2) {
+            hidden.push(Linear::new(pair[0], pair[1], Activation::Relu, dtype, device, rng)?);
+        }
+        let head = |_| Linear::new(features, outputs / heads, Activation::Identity, dtype, device, rng);
+        let heads = (0..heads).map(head).collect::<Result<_>>()?;
+        Self::of(hidden, heads)
     }
 
-    /// `layers.0.weight`, `layers.0.bias`, and so on, inputs first.
+    fn of(hidden: Vec<Linear>, heads: Vec<Linear>) -> Result<Self> {
+        let mut params = Params::new();
+        for (i, layer) in hidden.iter().enumerate() {
+            params.extend(&format!("layers.{i}"), layer.params()?)?;
+        }
+        match heads.as_slice() {
+            [one] => params.extend(&format!("layers.{}", hidden.len()), one.params()?)?,
+            several => {
+                for (i, head) in several.iter().enumerate() {
+                    params.extend(&format!("heads.{i}"), head.params()?)?;
+                }
+            }
+        }
+        Ok(Self { hidden, heads, params })
+    }
+
+    /// `layers.0.weight`, `layers.0.bias`, and so on, inputs first; several heads are `heads.0.weight`, ...
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -65,39 +106,41 @@ impl Mlp {
         &mut self.params
     }
 
-    /// The layers, inputs first.
-    pub fn layers(&self) -> &[Linear] {
-        &self.layers
+    /// The layers, inputs first, heads last.
+    pub fn layers(&self) -> impl Iterator<Item = &Linear> {
+        self.hidden.iter().chain(&self.heads)
     }
 
     /// Units of the output layer.
     pub fn outputs(&self) -> usize {
-        self.layers.last().map_or(0, |layer| layer.bias.elem_count())
+        self.heads.iter().map(|head| head.bias.elem_count()).sum()
     }
 
     /// A network of the same weights that shares nothing with this one.
     pub fn copy(&self) -> Result<Self> {
-        let mut layers = Vec::new();
-        let mut params = Params::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            let copy = |var: &candle_core::Var| -> Result<_> {
-                Ok(candle_core::Var::from_tensor(&var.as_detached_tensor().copy()?)?)
-            };
-            let layer = Linear {
-                weight: copy(&layer.weight)?,
-                bias: copy(&layer.bias)?,
-                activation: layer.activation,
-            };
-            params.extend(&format!("layers.{i}"), layer.params()?)?;
-            layers.push(layer);
+        let copy = |layer: &Linear| -> Result<Linear> {
+            let var = |var: &Var| -> Result<Var> { Ok(Var::from_tensor(&var.as_detached_tensor().copy()?)?) };
+            let (weight, bias) = (var(&layer.weight)?, var(&layer.bias)?);
+            Ok(Linear { weight, bias, activation: layer.activation })
+        };
+        let copies = |layers: &[Linear]| layers.iter().map(copy).collect::<Result<Vec<_>>>();
+        let mut new = Self::of(copies(&self.hidden)?, copies(&self.heads)?)?;
+        for param in self.params.iter() {
+            new.params.freeze(&param.name, param.frozen)?;
+            new.params.set_group(&param.name, &param.group)?;
         }
-        for param in self.params.iter().filter(|p| p.frozen) {
-            params.freeze(&param.name, true)?;
+        Ok(new)
+    }
+
+    /// Weight (outputs, features) and bias (outputs) of all heads together.
+    fn output_layer(&self) -> Result<(Tensor, Tensor)> {
+        match self.heads.as_slice() {
+            [one] => Ok((one.weight.as_tensor().clone(), one.bias.as_tensor().clone())),
+            several => Ok((
+                Tensor::cat(&several.iter().map(|head| head.weight.as_tensor()).collect::<Vec<_>>(), 0)?,
+                Tensor::cat(&several.iter().map(|head| head.bias.as_tensor()).collect::<Vec<_>>(), 0)?,
+            )),
         }
-        for param in self.params.iter().filter(|p| !p.group.is_empty()) {
-            params.set_group(&param.name, &param.group)?;
-        }
-        Ok(Self { layers, params })
     }
 
     /// The logits, outside of the graph: no gradient will be asked for.
@@ -108,18 +151,24 @@ impl Mlp {
     /// The input of every layer, and the logits last; outside of the graph.
     fn activations(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let mut all = vec![x.detach()];
-        for layer in &self.layers {
+        for layer in &self.hidden {
             let input = all.last().expect("the input is there");
             let (weight, bias) = (layer.weight.as_detached_tensor(), layer.bias.as_detached_tensor());
-            all.push(cl_core::TensorOps::linear(input, &weight, Some(&bias), layer.activation)?);
+            all.push(input.linear(&weight, Some(&bias), layer.activation)?);
         }
+        let (weight, bias) = self.output_layer()?;
+        let features = all.last().expect("the input is there");
+        all.push(features.linear(&weight.detach(), Some(&bias.detach()), Activation::Identity)?);
         Ok(all)
     }
 }
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))
+        let features = self.hidden.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))?;
+        let logits =
+            self.output_layer().and_then(|(w, b)| features.linear(&w, Some(&b), Activation::Identity));
+        logits.map_err(candle_core::Error::wrap)
     }
 }
 
@@ -138,19 +187,26 @@ impl PerSample for Mlp {
         losses: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
         sums: &[Tensor],
     ) -> Result<()> {
-        use cl_core::per_sample::{backward, sum_of_squares};
         let mut activations = self.activations(x)?;
         let logits = activations.pop().expect("the logits are last");
         let mut deltas = losses(&logits)?;
-        let mut sums = crate::per_sample::sums_of_all(&self.params, sums)?;
-        for (i, (layer, input)) in self.layers.iter().zip(&activations).enumerate().rev() {
-            let bias = sums.pop().expect("two sums a layer");
-            let weight = sums.pop().expect("two sums a layer");
-            let squares = sum_of_squares(&deltas)?;
-            cl_core::TensorOps::per_sample_sq(input, &squares, &weight, Some(&bias))?;
-            if i > 0 {
-                deltas = backward(&deltas, &layer.weight.as_detached_tensor(), input)?;
-            }
+        let sums = crate::per_sample::sums_of_all(&self.params, sums)?;
+        let (hidden_sums, head_sums) = sums.split_at(2 * self.hidden.len());
+
+        let mut output = activations.pop().expect("the input of the heads"); // of the layer below
+        let squares = sum_of_squares(&deltas)?;
+        let mut start = 0;
+        for (head, sums) in self.heads.iter().zip(head_sums.chunks_exact(2)) {
+            let units = head.bias.elem_count();
+            output.per_sample_sq(&squares.narrow(1, start, units)?, &sums[0], Some(&sums[1]))?;
+            start += units;
+        }
+        let mut weight = self.output_layer()?.0.detach(); // of the layer above
+        for (layer, sums) in self.hidden.iter().zip(hidden_sums.chunks_exact(2)).rev() {
+            deltas = backward(&deltas, &weight, &output)?;
+            output = activations.pop().expect("an input for each layer");
+            output.per_sample_sq(&sum_of_squares(&deltas)?, &sums[0], Some(&sums[1]))?;
+            weight = layer.weight.as_detached_tensor();
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ impl OptimizerConfig {
 }
 
 /// What an optimizer remembers of one parameter.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct State {
     /// Steps that this parameter has taken.
     t: u64,
@@ -108,7 +108,7 @@ struct State {
 /// assert!(w.to_vec1::<f32>()?.iter().all(|w| w.abs() < 1e-6));
 /// # Ok::<(), cl_core::Error>(())
 /// ```
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Optimizer {
     config: OptimizerConfig,
     states: BTreeMap<String, State>,
@@ -130,11 +130,25 @@ impl Optimizer {
     }
 
     /// For schedules: the learning rate of the steps to come.
+    ///
+    /// # Errors
+    /// A rate out of its range; the former one stays then.
     pub fn set_lr(&mut self, new: f64) -> Result<()> {
-        match &mut self.config {
+        let mut config = self.config;
+        match &mut config {
             OptimizerConfig::Sgd { lr, .. } | OptimizerConfig::Adam { lr, .. } => *lr = new,
         }
-        self.config.check()
+        config.check()?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// An optimizer of the same state that shares nothing with this one. (A `Clone` would share the
+    /// moments, which steps change in place.)
+    pub fn copy(&self) -> Result<Self> {
+        let copy = |state: &State| -> Result<_> { Ok(State { t: state.t, moments: state.moments.copy()? }) };
+        let states = self.states.iter().map(|(name, state)| Ok((name.clone(), copy(state)?)));
+        Ok(Self { config: self.config, states: states.collect::<Result<_>>()? })
     }
 
     /// Forgets velocities, moments and the number of steps. Whether an optimizer is reset between tasks
@@ -143,7 +157,8 @@ impl Optimizer {
         self.states.clear();
     }
 
-    /// How many steps the parameter of this name has taken since the last reset.
+    /// How many steps the parameter of this name has taken since the last reset. Always 0 with SGD without
+    /// momentum, which keeps no state.
     pub fn steps(&self, name: &str) -> u64 {
         self.states.get(name).map_or(0, |state| state.t)
     }
@@ -157,30 +172,33 @@ impl Optimizer {
         self.step(params, &gradients)
     }
 
-    /// One step along `gradients`, one for each trainable parameter, in order.
+    /// One step along `gradients`, one for each trainable parameter, in order. With momentum or Adam, a
+    /// parameter begins to step with its first gradient that is not all zero: the head of a task that is
+    /// yet to come must not have used up Adam's bias correction when it is first trained. (PyTorch gives such
+    /// a head no gradient, and skips it.)
+    ///
+    /// # Errors
+    /// Another number of gradients; a gradient, or a state restored from elsewhere, of another shape or
+    /// dtype than its parameter. Nothing is changed then.
     pub fn step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
-        if gradients.len() != params.trainable().count() {
-            return Err(Error::mismatch(
-                "optimizer step",
-                format!("{} gradients", params.trainable().count()),
-                gradients.len().to_string(),
-            ));
-        }
+        self.check_step(params, gradients)?;
         for (param, gradient) in params.trainable().zip(gradients) {
             let theta = param.var.as_tensor();
+            if self.is_waiting(&param.name, gradient)? {
+                continue;
+            }
             match self.config {
                 OptimizerConfig::Sgd { lr, momentum, weight_decay } => {
                     let step = SgdStep { lr, momentum, weight_decay };
                     if momentum == 0.0 {
                         theta.sgd_step(gradient, None, step)?;
                     } else {
-                        let state = self.state(&param.name, theta.dims(), theta)?;
+                        let state = self.state(&param.name, theta)?;
                         theta.sgd_step(gradient, Some(&state.moments), step)?;
                     }
                 }
                 OptimizerConfig::Adam { lr, betas, eps, weight_decay, decoupled } => {
-                    let dims: Vec<_> = [2].iter().chain(theta.dims()).copied().collect();
-                    let state = self.state(&param.name, &dims, theta)?;
+                    let state = self.state(&param.name, theta)?;
                     let (beta1, beta2) = betas;
                     let step = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, t: state.t };
                     theta.adam_step(gradient, &state.moments, step)?;
@@ -190,20 +208,62 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Whether a parameter has not begun to step, and does not now.
+    fn is_waiting(&self, name: &str, gradient: &Tensor) -> Result<bool> {
+        if matches!(self.config, OptimizerConfig::Sgd { momentum: 0.0, .. }) || self.states.contains_key(name)
+        {
+            return Ok(false);
+        }
+        let nonzero = gradient.ne(0f64)?.to_dtype(DType::F64)?.sum_all()?;
+        Ok(nonzero.to_scalar::<f64>()? == 0.0)
+    }
+
+    fn check_step(&self, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        if gradients.len() != params.trainable().count() {
+            return Err(Error::mismatch(
+                "optimizer step",
+                format!("{} gradients", params.trainable().count()),
+                gradients.len().to_string(),
+            ));
+        }
+        let text = |dtype: DType, dims: &[usize]| format!("{dtype:?} {dims:?}");
+        for (param, gradient) in params.trainable().zip(gradients) {
+            let (dtype, dims) = (param.var.dtype(), param.var.dims());
+            if (gradient.dtype(), gradient.dims()) != (dtype, dims) {
+                return Err(Error::mismatch(
+                    "optimizer step",
+                    format!("a gradient of {}, {}", param.name, text(dtype, dims)),
+                    text(gradient.dtype(), gradient.dims()),
+                ));
+            }
+            let Some(State { moments, .. }) = self.states.get(&param.name) else { continue };
+            let dims = self.state_dims(dims);
+            if (moments.dtype(), moments.dims()) != (dtype, &dims) {
+                return Err(Error::mismatch(
+                    "optimizer state",
+                    format!("that of {}, {}", param.name, text(dtype, &dims)),
+                    text(moments.dtype(), moments.dims()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The shape of the state of a parameter of this shape.
+    fn state_dims(&self, dims: &[usize]) -> Vec<usize> {
+        match self.config {
+            OptimizerConfig::Sgd { .. } => dims.to_vec(),
+            OptimizerConfig::Adam { .. } => [&[2], dims].concat(),
+        }
+    }
+
     /// The state of a parameter, this step counted in.
-    fn state(&mut self, name: &str, dims: &[usize], theta: &Tensor) -> Result<&State> {
+    fn state(&mut self, name: &str, theta: &Tensor) -> Result<&State> {
         if !self.states.contains_key(name) {
-            let moments = Tensor::zeros(dims, theta.dtype(), theta.device())?;
+            let moments = Tensor::zeros(self.state_dims(theta.dims()), theta.dtype(), theta.device())?;
             self.states.insert(name.to_owned(), State { t: 0, moments });
         }
         let state = self.states.get_mut(name).expect("it was just made");
-        if state.moments.dims() != dims || state.moments.dtype() != theta.dtype() {
-            return Err(Error::mismatch(
-                "optimizer state",
-                format!("that of {name}, {:?} {dims:?}", theta.dtype()),
-                format!("{:?} {:?}", state.moments.dtype(), state.moments.dims()),
-            ));
-        }
         state.t += 1;
         Ok(state)
     }
@@ -212,8 +272,11 @@ impl Optimizer {
 /// Scales gradients so that their joint Euclidean norm is at most `max_norm`; gives the norm before.
 ///
 /// # Errors
-/// A norm that is not finite: the step would destroy the network.
+/// A norm that is not finite: the step would destroy the network. A negative limit.
 pub fn clip_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
+    if max_norm.is_nan() || max_norm < 0.0 {
+        return Err(Error::invalid("limit of the norm", format!("{max_norm} is not at least 0")));
+    }
     let mut squares = 0.0;
     for g in gradients.iter() {
         squares += g.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;

@@ -24,7 +24,8 @@ impl Default for AdaptiveEwcConfig {
 /// EWC without a pass over the data at the end of a task: the Fisher information is the running mean of
 /// squared minibatch gradients (as in Chaudhry et al. 2018, Riemannian Walk, §4.1), adapts as training goes
 /// on, and is cut off where it is small.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+// No Clone: it would share the Fisher information, which is changed in place.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AdaptiveEwc {
     config: AdaptiveEwcConfig,
     #[serde(with = "cl_core::snapshot::tensor")]
@@ -48,12 +49,16 @@ impl AdaptiveEwc {
 
     /// After each step: F ← decay·F + (1−decay)·g². `gradients` are those of the task's loss, one for each
     /// trainable parameter, in order. The first gradient is taken whole, not mixed with zeros.
+    ///
+    /// # Errors
+    /// Another number of gradients, another shape or dtype; nothing is changed then.
     pub fn observe(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
-        crate::check_count("observe", params, gradients.len())?;
+        crate::check_tensors("observe", params, gradients)?;
         if self.fisher.is_empty() {
             self.fisher = gradients.iter().map(Tensor::sqr).collect::<Result<_, _>>()?;
             return Ok(());
         }
+        crate::check_tensors("observe", params, &self.fisher)?;
         for (fisher, gradient) in self.fisher.iter().zip(gradients) {
             fisher.accumulate_sq(gradient, self.config.decay, 1.0 - self.config.decay)?;
         }
@@ -62,10 +67,7 @@ impl AdaptiveEwc {
 
     /// The running Fisher information, small values set to zero.
     pub fn fisher(&self) -> Result<Vec<Tensor>> {
-        self.fisher
-            .iter()
-            .map(|f| Ok((f * f.ge(self.config.threshold)?.to_dtype(f.dtype())?)?))
-            .collect()
+        self.fisher.iter().map(|f| Ok((f * f.ge(self.config.threshold)?.to_dtype(f.dtype())?)?)).collect()
     }
 
     /// (λ/2) Σ F(θ−θ*)²: a scalar to add to the loss, 0 before the first task ends.
@@ -79,7 +81,7 @@ impl AdaptiveEwc {
     /// Nothing was observed.
     pub fn consolidate(&mut self, params: &Params) -> Result<()> {
         let fisher = self.fisher()?;
-        crate::check_count("consolidate", params, fisher.len())?;
+        crate::check_tensors("consolidate", params, &fisher)?;
         self.bowls = params
             .values()?
             .into_iter()

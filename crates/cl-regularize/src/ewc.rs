@@ -64,8 +64,11 @@ impl Ewc {
 
     /// After a task: holds the parameters where they are, by `fisher`, one tensor for each trainable
     /// parameter, in order. The parameters are not changed.
+    ///
+    /// # Errors
+    /// Another number of tensors, another shape or dtype; the penalty stays as it was then.
     pub fn consolidate(&mut self, params: &Params, fisher: Vec<Tensor>) -> Result<()> {
-        crate::check_count("consolidate", params, fisher.len())?;
+        crate::check_tensors("consolidate", params, &fisher)?;
         let new: Vec<Quadratic> = params
             .values()?
             .into_iter()
@@ -76,15 +79,14 @@ impl Ewc {
             self.bowls = new.into_iter().map(|bowl| vec![bowl]).collect();
             return Ok(());
         }
-        crate::check_count("consolidate", params, self.bowls.len())?;
-        for (bowls, new) in self.bowls.iter_mut().zip(new) {
-            match self.config.carry {
-                Carry::PerTask => bowls.push(new),
-                Carry::Online { decay } => {
-                    let importance = ((&bowls[0].importance * decay)? + &new.importance)?;
-                    bowls[0] = Quadratic { importance, anchor: new.anchor };
-                }
+        let anchors: Vec<Tensor> = self.bowls.iter().map(|bowls| bowls[0].anchor.clone()).collect();
+        crate::check_tensors("consolidate", params, &anchors)?;
+        for (bowls, mut new) in self.bowls.iter_mut().zip(new) {
+            if let Carry::Online { decay } = self.config.carry {
+                new.importance = ((&bowls[0].importance * decay)? + &new.importance)?;
+                bowls.clear();
             }
+            bowls.push(new);
         }
         Ok(())
     }

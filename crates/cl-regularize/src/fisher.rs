@@ -38,7 +38,7 @@ impl Fisher {
     /// block of units where those are active.
     ///
     /// # Errors
-    /// No samples; a target that is not an active unit.
+    /// No samples, or an estimator that asks for 0 of them; a target that is not an active unit.
     pub fn estimate<N: PerSample + Module>(
         self,
         net: &N,
@@ -50,9 +50,10 @@ impl Fisher {
         let (x, y) = self.subset(x, y, rng)?;
         let n = x.dim(0)?;
         let params = net.params();
-        let sums = params.trainable().map(|p| p.var.as_tensor().zeros_like()).collect::<Result<Vec<_>, _>>()?;
+        let sums =
+            params.trainable().map(|p| p.var.as_tensor().zeros_like()).collect::<Result<Vec<_>, _>>()?;
         if let Self::Batched(batch) = self {
-            return batched(params, |x| Ok(net.forward(x)?), &x, &y, units, batch.max(1));
+            return batched(params, |x| Ok(net.forward(x)?), &x, &y, units, batch);
         }
         for start in (0..n).step_by(CHUNK) {
             let len = CHUNK.min(n - start);
@@ -75,10 +76,11 @@ impl Fisher {
     ) -> Result<Vec<Tensor>> {
         let (x, y) = self.subset(x, y, rng)?;
         if let Self::Batched(batch) = self {
-            return batched(params, forward, &x, &y, units, batch.max(1));
+            return batched(params, forward, &x, &y, units, batch);
         }
         let n = x.dim(0)?;
-        let sums = params.trainable().map(|p| p.var.as_tensor().zeros_like()).collect::<Result<Vec<_>, _>>()?;
+        let sums =
+            params.trainable().map(|p| p.var.as_tensor().zeros_like()).collect::<Result<Vec<_>, _>>()?;
         let targets = y.to_vec1::<u32>()?;
         for (i, &target) in targets.iter().enumerate() {
             let logits = forward(&x.narrow(0, i, 1)?)?;
@@ -104,7 +106,9 @@ impl Fisher {
             ));
         }
         match self {
-            Self::ExactOn(0) => Err(Error::invalid("fisher", "no mean can be taken over 0 samples")),
+            Self::ExactOn(0) | Self::Batched(0) => {
+                Err(Error::invalid("fisher", "no mean can be taken over 0 samples"))
+            }
             Self::ExactOn(m) if m < n => {
                 let rows: Vec<u32> = index::sample(rng, n, m).into_iter().map(|row| row as u32).collect();
                 let rows = Tensor::from_vec(rows, m, x.device())?;
@@ -123,7 +127,10 @@ impl Fisher {
     fn choose(self, logits: &[f64], target: u32, units: Units, rng: &mut Rng) -> Result<Vec<(usize, f64)>> {
         let range = units.range(target as usize, logits.len());
         if !range.contains(&(target as usize)) {
-            return Err(Error::invalid("fisher targets", format!("{target} is not an active unit ({units:?})")));
+            return Err(Error::invalid(
+                "fisher targets",
+                format!("{target} is not an active unit ({units:?})"),
+            ));
         }
         let p = softmax(&logits[range.clone()]);
         Ok(match self {
@@ -182,7 +189,8 @@ fn batched(
     let sums = params.trainable().map(|p| p.var.as_tensor().zeros_like()).collect::<Result<Vec<_>, _>>()?;
     for start in (0..n).step_by(batch) {
         let len = batch.min(n - start);
-        let loss = forward(&x.narrow(0, start, len)?)?.cross_entropy(&y.narrow(0, start, len)?, units, None)?;
+        let loss =
+            forward(&x.narrow(0, start, len)?)?.cross_entropy(&y.narrow(0, start, len)?, units, None)?;
         // Weighted by its samples, so that a short last minibatch counts for what it is.
         for (sum, gradient) in sums.iter().zip(params.gradients(&loss.backward()?)?) {
             sum.accumulate_sq(&gradient, 1.0, len as f64 / n as f64)?;

@@ -80,13 +80,31 @@ fn check_count(what: &'static str, params: &Params, got: usize) -> Result<()> {
     if got == expected {
         return Ok(());
     }
-    Err(Error::mismatch(what, format!("one tensor for each of {expected} trainable parameters"), got.to_string()))
+    Err(Error::mismatch(
+        what,
+        format!("one tensor for each of {expected} trainable parameters"),
+        got.to_string(),
+    ))
+}
+
+/// Refuses a list that is not one tensor, of its shape and dtype, for each trainable parameter.
+fn check_tensors(what: &'static str, params: &Params, got: &[Tensor]) -> Result<()> {
+    check_count(what, params, got.len())?;
+    for (param, got) in params.trainable().zip(got) {
+        if (param.var.dtype(), param.var.dims()) != (got.dtype(), got.dims()) {
+            let text = |t: &Tensor| format!("{:?} {:?}", t.dtype(), t.dims());
+            return Err(Error::mismatch(what, format!("{} as {}", param.name, text(&param.var)), text(got)));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses coefficients that are negative or not finite.
 fn check_coefficients(coefficients: &[(&str, f64)]) -> Result<()> {
     match coefficients.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
-        Some((name, value)) => Err(Error::invalid(*name, format!("{value} is not a finite number of at least 0"))),
+        Some((name, value)) => {
+            Err(Error::invalid(*name, format!("{value} is not a finite number of at least 0")))
+        }
         None => Ok(()),
     }
 }

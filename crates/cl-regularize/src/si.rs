@@ -21,7 +21,8 @@ impl Default for SiConfig {
 
 /// Importance from the path that training took: what a parameter contributed to the fall of the loss,
 /// over how far it went.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+// No Clone: it would share the path, which is changed in place.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Si {
     config: SiConfig,
     /// ω of the task that runs.
@@ -53,9 +54,12 @@ impl Si {
 
     /// After each step: ω ← ω − g·Δθ (eq. 3). The paper's g is the gradient of the task's loss; van de Ven
     /// et al. take that of the whole loss, penalty included.
+    ///
+    /// # Errors
+    /// Another number of gradients, another shape or dtype; nothing is changed then.
     pub fn after_step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
-        crate::check_count("after_step", params, gradients.len())?;
-        crate::check_count("after_step", params, self.path.len())?;
+        crate::check_tensors("after_step", params, gradients)?;
+        crate::check_tensors("after_step", params, &self.path)?;
         for (((param, gradient), path), before) in
             params.trainable().zip(gradients).zip(&self.path).zip(&self.before)
         {
@@ -73,7 +77,7 @@ impl Si {
     /// The parameters are not changed.
     pub fn consolidate(&mut self, params: &Params) -> Result<()> {
         let now = params.values()?;
-        crate::check_count("consolidate", params, self.path.len())?;
+        crate::check_tensors("consolidate", params, &self.path)?;
         let mut bowls = Vec::new();
         for (i, now) in now.iter().enumerate() {
             let way = (now - &self.start[i])?.sqr()?;

@@ -6,6 +6,7 @@
 
 mod html;
 mod markdown;
+mod summary;
 mod svg;
 mod text;
 mod view;
@@ -91,6 +92,16 @@ impl Report {
     /// See [`Report::text_table`].
     pub fn html(&self) -> Result<String> {
         html::render(&View::new(self)?)
+    }
+
+    /// One small Markdown table over all scenarios, for a README: ours, and the published number beside it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Report::text_table`].
+    pub fn summary(&self) -> Result<String> {
+        View::new(self)?; // refuses records that do not belong together
+        summary::render(self)
     }
 
     /// The verdict on every method that was run: scenario, method, verdict.

@@ -118,30 +118,30 @@ pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// Σ term(i) for i < n: in f64 over blocks, in fixed lanes within a block, so that it vectorizes and
-/// its value does not depend on the machine.
+/// Σᵢ term(aᵢ, bᵢ, ..) over slices of one length: in f64 over blocks, in fixed lanes within a block, so
+/// that it vectorizes and its value does not depend on the machine.
 #[inline(always)]
-pub(crate) fn sum<T: Real>(n: usize, term: impl Fn(usize) -> T) -> f64 {
+pub(crate) fn sum<T: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; N]) -> T) -> f64 {
     const LANES: usize = 32;
     const BLOCK: usize = 32 * LANES;
+    let n = slices.first().map_or(0, |slice| slice.len());
+    assert!(slices.iter().all(|slice| slice.len() == n), "slices of one length");
     let mut total = 0.0;
-    let mut start = 0;
-    while start < n {
-        let end = (start + BLOCK).min(n);
+    for start in (0..n).step_by(BLOCK) {
+        let block = slices.map(|slice| &slice[start..(start + BLOCK).min(n)]);
+        let len = block[0].len();
         let mut lanes = [T::zero(); LANES];
-        let whole = start + (end - start) / LANES * LANES;
-        let mut i = start;
-        while i < whole {
+        for i in (0..len - len % LANES).step_by(LANES) {
+            // Arrays of a known length: no bounds are checked within, so this becomes wide instructions.
+            let rows = block.map(|slice| slice[i..].first_chunk::<LANES>().expect("LANES are left"));
             for (lane, sum) in lanes.iter_mut().enumerate() {
-                *sum += term(i + lane);
+                *sum += term(rows.map(|row| row[lane]));
             }
-            i += LANES;
         }
-        for (lane, i) in (whole..end).enumerate() {
-            lanes[lane] += term(i);
+        for (lane, i) in (len - len % LANES..len).enumerate() {
+            lanes[lane] += term(block.map(|slice| slice[i]));
         }
         total += lanes.iter().map(|lane| lane.to_f64()).sum::<f64>();
-        start = end;
     }
     total
 }

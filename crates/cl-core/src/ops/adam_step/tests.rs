@@ -5,15 +5,8 @@ use candle_core::{DType, Tensor};
 use crate::ops::testing::{assert_close, elements, normal, strided};
 use crate::{AdamStep, TensorOps};
 
-const STEP: AdamStep = AdamStep {
-    lr: 0.01,
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.0,
-    decoupled: false,
-    t: 1,
-};
+const STEP: AdamStep =
+    AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, t: 1 };
 
 /// Four steps from candle's operations, by the algorithm boxes of the papers.
 #[test]
@@ -40,7 +33,8 @@ fn equals_the_composition() {
                     v = ((v * 0.999).unwrap() + (g.sqr().unwrap() * (1.0 - 0.999)).unwrap()).unwrap();
                     let corrected = |t: &Tensor, b: f64, n: u64| (t / (1.0 - b.powi(n as i32))).unwrap();
                     let root = (corrected(&v, 0.999, t).sqrt().unwrap() + 1e-8).unwrap();
-                    expected = (expected - ((corrected(&m, 0.9, t) * 0.01).unwrap() / root).unwrap()).unwrap();
+                    expected =
+                        (expected - ((corrected(&m, 0.9, t) * 0.01).unwrap() / root).unwrap()).unwrap();
                 }
                 assert_close(&theta, &expected, if dtype == DType::F32 { 1e-5 } else { 1e-12 });
             }

@@ -124,9 +124,8 @@ impl CrossEntropy {
                 active[i * outputs + unit] = 1.0;
             }
         }
-        let tensor = |v: Vec<f64>| {
-            Tensor::from_vec(v, (n, outputs), logits.device())?.to_dtype(logits.dtype())
-        };
+        let tensor =
+            |v: Vec<f64>| Tensor::from_vec(v, (n, outputs), logits.device())?.to_dtype(logits.dtype());
         let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
         let exp = (shifted.exp()? * tensor(active)?)?;
         let p = exp.broadcast_div(&exp.sum_keepdim(1)?)?;

@@ -76,7 +76,9 @@ fn more_dimensions() {
     let y = x.linear(&w, None, Activation::Relu).unwrap();
     assert_eq!(y.dims(), [2, 5, 4]);
     assert_close(&y, &plain(&x, &w, None, Activation::Relu), 1e-12);
-    assert_gradients(&[&x, &w], || x.linear(&w, None, Activation::Relu).unwrap().sqr().unwrap().sum_all().unwrap());
+    assert_gradients(&[&x, &w], || {
+        x.linear(&w, None, Activation::Relu).unwrap().sqr().unwrap().sum_all().unwrap()
+    });
 }
 
 #[test]

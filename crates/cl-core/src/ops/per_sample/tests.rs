@@ -44,7 +44,12 @@ proptest! {
 #[test]
 fn strided_operands() {
     let (a, s) = (data(&[5, 3], DType::F64, 1), data(&[5, 4], DType::F64, 2));
-    let sums = || (Tensor::zeros((4, 3), DType::F64, a.device()).unwrap(), Tensor::zeros(4, DType::F64, a.device()).unwrap());
+    let sums = || {
+        (
+            Tensor::zeros((4, 3), DType::F64, a.device()).unwrap(),
+            Tensor::zeros(4, DType::F64, a.device()).unwrap(),
+        )
+    };
     let (plain, apart) = (sums(), sums());
     a.per_sample_sq(&s, &plain.0, Some(&plain.1)).unwrap();
     strided(&a).per_sample_sq(&strided(&s), &apart.0, Some(&apart.1)).unwrap();

@@ -24,7 +24,11 @@ pub struct Projection {
     pub conflict: bool,
 }
 
-/// See the [module](self); ε keeps the quotient finite where the reference vanishes.
+/// g ← g − (gᵀr / (rᵀr + ε)) r where gᵀr < 0, over all parameters as one vector, in place (Chaudhry et al.
+/// 2019, eq. 11); ε keeps the quotient finite where the reference vanishes.
+///
+/// # Errors
+/// Lists or tensors that do not match; a gradient that is not contiguous.
 pub fn project(gradient: &[Tensor], reference: &[Tensor], eps: f64) -> Result<Projection> {
     if gradient.len() != reference.len() {
         return Err(Error::mismatch(
@@ -52,7 +56,7 @@ pub fn project(gradient: &[Tensor], reference: &[Tensor], eps: f64) -> Result<Pr
 
 fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(for_float!("project", a, T => {
-        with_slice::<T, _>(a, |a| with_slice::<T, _>(b, |b| Ok(wide(|| sum(a.len(), |i| a[i] * b[i])))))
+        with_slice::<T, _>(a, |a| with_slice::<T, _>(b, |b| Ok(wide(|| sum([a, b], |[a, b]| a * b)))))
     })?)
 }
 

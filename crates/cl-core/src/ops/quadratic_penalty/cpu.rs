@@ -29,7 +29,7 @@ pub(super) fn penalty<T: Real>(
                             *g += f * (t - a);
                         }
                     }
-                    sum(theta.len(), |i| f[i] * (theta[i] - a[i]) * (theta[i] - a[i]))
+                    sum([theta, f, a], |[t, f, a]| f * (t - a) * (t - a))
                 });
             }
         }

@@ -28,7 +28,12 @@ pub struct SgdStep {
     pub weight_decay: f64,
 }
 
-pub(super) fn sgd_step(theta: &Tensor, grad: &Tensor, velocity: Option<&Tensor>, step: SgdStep) -> Result<()> {
+pub(super) fn sgd_step(
+    theta: &Tensor,
+    grad: &Tensor,
+    velocity: Option<&Tensor>,
+    step: SgdStep,
+) -> Result<()> {
     let grad = &grad.contiguous()?;
     match velocity {
         None => {

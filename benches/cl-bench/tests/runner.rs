@@ -1,0 +1,149 @@
+//! Runs of the smallest suite: parallel, interrupted, gone on with.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cl_bench::results::{self, Record};
+use cl_bench::runner::{self, Done, Options, Watch};
+use cl_bench::suites::{Suite, suite};
+use cl_core::{Error, Result};
+use cl_methods::train::Budget;
+use cl_methods::{Batch, Learner, Method, Registry};
+
+/// Counts what happens, and stops everything after so many finished runs.
+#[derive(Default)]
+struct Counter {
+    ended: AtomicUsize,
+    stop_after: Option<usize>,
+    stop: AtomicBool,
+}
+
+impl Watch for Counter {
+    fn begin(&self, _run: &str, _number: usize, _of: usize) {}
+
+    fn step(&self, _run: &str, _done: usize, _total: usize) {}
+
+    fn end(&self, _run: &str, _record: &Record) {
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.stop_after == Some(ended) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        panic!("unexpected warning: {text}");
+    }
+}
+
+/// Split digits, short.
+fn short() -> Suite {
+    let mut suite = suite("split-digits").unwrap();
+    suite.setting.protocol.budget = Budget::Iterations(10);
+    suite.setting.protocol.hidden = vec![20];
+    suite
+}
+
+fn options(out: &Path, jobs: usize) -> Options {
+    let methods = ["None", "EWC", "SI", "ER"].map(str::to_owned).to_vec();
+    Options { methods, seeds: Some(2), jobs, out: out.to_owned(), ..Options::default() }
+}
+
+fn run(options: &Options, watch: &Counter) -> Result<Done> {
+    runner::run(&short(), &Registry::standard(), options, &watch.stop, watch)
+}
+
+/// What must not depend on how it was run: everything but times and memory.
+fn numbers(out: &Path) -> Vec<(String, Vec<f64>, Vec<Vec<f64>>)> {
+    let (records, _) = results::read(out.join("results.jsonl")).unwrap();
+    let mut numbers: Vec<_> =
+        records.into_iter().map(|r| (format!("{:?}", r.key()), r.baseline, r.r)).collect();
+    numbers.sort_by(|a, b| a.0.cmp(&b.0));
+    numbers
+}
+
+#[test]
+fn numbers_do_not_depend_on_jobs_or_interruptions() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    for (dir, jobs) in dirs.iter().zip([1, 2]) {
+        let done = run(&options(dir.path(), jobs), &Counter::default()).unwrap();
+        assert_eq!((done.made, done.found, done.interrupted), (24, 0, false));
+    }
+    let third = options(dirs[2].path(), 2);
+    let watch = Counter { stop_after: Some(5), ..Counter::default() };
+    let done = run(&third, &watch).unwrap();
+    assert!(done.interrupted);
+    let kept = done.made;
+    assert!((5..24).contains(&kept), "{kept}");
+    let done = run(&third, &Counter::default()).unwrap();
+    assert_eq!((done.made, done.found, done.interrupted), (24 - kept, kept, false));
+
+    let one = numbers(dirs[0].path());
+    assert_eq!(one.len(), 24);
+    assert_eq!(one, numbers(dirs[1].path()));
+    assert_eq!(one, numbers(dirs[2].path()));
+}
+
+#[test]
+fn methods_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { seeds: Some(1), ..options(dir.path(), 2) };
+    run(&options, &Counter::default()).unwrap();
+    let numbers = numbers(dir.path());
+    for (i, a) in numbers.iter().enumerate() {
+        for b in &numbers[i + 1..] {
+            if a.0.contains("domain") && b.0.contains("domain") {
+                assert_ne!(a.2, b.2, "{} and {}", a.0, b.0);
+            }
+        }
+    }
+}
+
+/// Fails at its third batch.
+struct Broken(usize);
+
+impl Method for Broken {
+    fn observe(&mut self, _learner: &mut Learner, _batch: &Batch) -> Result<()> {
+        self.0 += 1;
+        if self.0 < 3 { Ok(()) } else { Err(Error::invalid("broken", "as it should be")) }
+    }
+}
+
+#[test]
+fn an_error_in_one_run_keeps_the_others() {
+    let mut registry = Registry::standard();
+    registry.register("Broken", |_, _| Ok(Box::new(Broken(0)))).unwrap();
+    let mut suite = short();
+    suite.rows.truncate(2);
+    suite.rows.push(cl_bench::suites::Row { name: "Broken", method: "Broken", ..suite.rows[0].clone() });
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { jobs: 1, out: dir.path().to_owned(), ..Options::default() };
+    let watch = Counter::default();
+    let error = runner::run(&suite, &registry, &options, &watch.stop, &watch).unwrap_err();
+    assert_eq!(error.to_string(), "broken: as it should be");
+    assert_eq!(numbers(dir.path()).len(), 6);
+}
+
+#[test]
+fn what_is_not_there_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let with = |methods: &[&str], seeds| Options {
+        methods: methods.iter().map(|&m| m.to_owned()).collect(),
+        seeds: Some(seeds),
+        ..options(&out, 1)
+    };
+    let error = |options| run(&options, &Counter::default()).unwrap_err().to_string();
+    assert!(
+        error(with(&["EWC", "EWK"], 1)).contains("\"EWK\" is not in the suite split-digits; it has None")
+    );
+    assert!(error(with(&[], 0)).contains("at least one"));
+    assert!(!out.exists());
+}
+
+#[test]
+fn names_of_methods_are_read_kindly() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { methods: vec!["online ewc".into()], seeds: Some(1), ..options(dir.path(), 1) };
+    assert_eq!(run(&options, &Counter::default()).unwrap().made, 3);
+}

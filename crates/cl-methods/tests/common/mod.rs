@@ -1,0 +1,106 @@
+//! What the tests of the crate share: short runs on the handwritten digits.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::sync::OnceLock;
+
+use cl_core::Result;
+use cl_data::{ClassOrder, DataSet, LastBatch, Samples, Scenario, Stream, Task};
+use cl_methods::train::{Budget, Outcome, Protocol, train};
+use cl_methods::{Batch, Learner, Method, Registry};
+use cl_nn::OptimizerConfig;
+use serde_json::Value;
+
+/// The first `tasks` of five tasks of two digits each.
+pub fn stream(scenario: Scenario, tasks: usize) -> Stream {
+    static DIGITS: OnceLock<DataSet> = OnceLock::new();
+    let digits = DIGITS.get_or_init(|| cl_data::load("digits").unwrap());
+    let mut stream = cl_data::split(digits, 5, scenario, ClassOrder::Fixed).unwrap();
+    stream.tasks.truncate(tasks);
+    stream
+}
+
+/// One hidden layer of 32, batches of 32, so many steps a task.
+pub fn protocol(steps: usize) -> Protocol {
+    Protocol {
+        heads: cl_methods::train::Heads::OneLayer,
+        hidden: vec![32],
+        optimizer: OptimizerConfig::adam(0.005),
+        reset_optimizer: false,
+        batch: 32,
+        last_batch: LastBatch::Drop,
+        budget: Budget::Iterations(steps),
+    }
+}
+
+/// A run, and the parameters (as bits) after each of its tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub outcome: Outcome,
+    pub params: Vec<Vec<u32>>,
+}
+
+impl Run {
+    /// The accuracy at the end, the mean over all tasks.
+    pub fn accuracy(&self) -> f64 {
+        let last = self.outcome.r.last().unwrap();
+        last.iter().sum::<f64>() / last.len() as f64
+    }
+}
+
+/// Trains a method of the registry.
+pub fn run(name: &str, config: Value, stream: &Stream, steps: usize, seed: u64) -> Run {
+    let inner = Registry::standard().build(name, &config, seed).unwrap();
+    let mut method = Recorder { inner, params: Vec::new() };
+    let outcome = train(stream, &mut method, &protocol(steps), seed, &mut |_| Ok(())).unwrap();
+    Run { outcome, params: method.params }
+}
+
+pub fn bits(learner: &Learner) -> Vec<u32> {
+    let flat = learner.net.params().flat().unwrap().to_vec1::<f32>().unwrap();
+    flat.into_iter().map(f32::to_bits).collect()
+}
+
+/// Another method, and a look at the parameters when its tasks end.
+struct Recorder {
+    inner: Box<dyn Method>,
+    params: Vec<Vec<u32>>,
+}
+
+impl Method for Recorder {
+    fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
+        self.inner.curriculum(stream)
+    }
+
+    fn data(&mut self, task: &Task) -> Result<Samples> {
+        self.inner.data(task)
+    }
+
+    fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        self.inner.begin_task(learner, task)
+    }
+
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        self.inner.observe(learner, batch)
+    }
+
+    /// None of the standard methods may change the network when a task ends.
+    fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        self.params.push(bits(learner));
+        self.inner.end_task(learner, task)?;
+        assert_eq!(Some(&bits(learner)), self.params.last(), "consolidation changed the parameters");
+        Ok(())
+    }
+}
+
+/// A learner for a stream that is not trained.
+pub fn learner(stream: &Stream) -> Learner {
+    let mut rng = cl_core::rng(0, "weights");
+    let widths = [64, stream.outputs];
+    Learner {
+        net: cl_nn::Mlp::new(&widths, candle_core::DType::F32, &candle_core::Device::Cpu, &mut rng).unwrap(),
+        optimizer: cl_nn::Optimizer::new(OptimizerConfig::sgd(0.1)).unwrap(),
+        scenario: stream.scenario,
+        task: 0,
+        classes_per_task: stream.tasks[0].classes.len(),
+    }
+}

@@ -1,0 +1,180 @@
+//! The methods side by side: who differs from whom and from when, who remembers, and that a seed is enough.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use cl_data::Scenario;
+use cl_methods::Registry;
+use common::{Run, run, stream};
+use serde_json::{Value, json};
+
+/// Coefficients under which every method has an effect within a few steps.
+fn strong(name: &str) -> Value {
+    match name {
+        "EWC" | "Online EWC" => json!({ "lambda": 5000.0 }),
+        "SI" => json!({ "c": 10.0 }),
+        "L2" => json!({ "lambda": 0.1 }),
+        "ER" | "A-GEM" => json!({ "per_class": 20, "batch": 32 }),
+        "Rehearsal" => json!({ "memory": 100 }),
+        _ => json!({}),
+    }
+}
+
+/// An EWC whose penalty is zero, an SI whose penalty is not applied, an LwF without effect: all of these
+/// have been released. With equal seeds all methods are the same in the first task and differ from the
+/// second on.
+#[test]
+fn all_differ_from_the_second_task_on() {
+    for scenario in Scenario::ALL {
+        let stream = stream(scenario, 3);
+        let names = ["None", "L2", "EWC", "Online EWC", "SI", "LwF", "ER", "Rehearsal", "A-GEM"];
+        let runs: Vec<Run> = names.iter().map(|name| run(name, strong(name), &stream, 15, 1)).collect();
+        for (a, (name_a, run_a)) in names.iter().zip(&runs).enumerate() {
+            assert_eq!(run_a.outcome.baseline, runs[0].outcome.baseline);
+            for (name_b, run_b) in names.iter().zip(&runs).skip(a + 1) {
+                let both = format!("{name_a} and {name_b}, {scenario}");
+                assert_eq!(run_a.params[0], run_b.params[0], "{both}: the first task");
+                // One earlier task is one penalty, kept apart or carried on.
+                let same = (*name_a, *name_b) == ("EWC", "Online EWC");
+                assert_eq!(run_a.params[1] == run_b.params[1], same, "{both}: the second task");
+                assert_ne!(run_a.params[2], run_b.params[2], "{both}: the third task");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_penalty_of_strength_zero_is_none_bit_for_bit() {
+    for scenario in Scenario::ALL {
+        let stream = stream(scenario, 3);
+        let none = run("None", json!({}), &stream, 15, 1);
+        for (name, config) in [
+            ("EWC", json!({ "lambda": 0.0 })),
+            ("Online EWC", json!({ "lambda": 0.0, "decay": 0.5 })),
+            ("SI", json!({ "c": 0.0 })),
+            ("SI", json!({ "c": 0.0, "gradient": "whole" })),
+            ("L2", json!({ "lambda": 0.0 })),
+        ] {
+            assert_eq!(run(name, config.clone(), &stream, 15, 1), none, "{name} {config}, {scenario}");
+        }
+    }
+}
+
+/// What is configured is used.
+#[test]
+fn coefficients_matter() {
+    let stream = stream(Scenario::Domain, 3);
+    for (name, a, b) in [
+        ("EWC", json!({ "fisher": "exact" }), json!({ "fisher": "empirical" })),
+        ("EWC", json!({ "fisher": { "exact_on": 50 } }), json!({ "fisher": { "batched": 32 } })),
+        ("Online EWC", json!({ "decay": 1.0 }), json!({ "decay": 0.3 })),
+        ("SI", json!({ "c": 5.0, "gradient": "task" }), json!({ "c": 5.0, "gradient": "whole" })),
+        ("SI", json!({ "c": 5.0, "xi": 0.1 }), json!({ "c": 5.0, "xi": 1.0 })),
+        ("LwF", json!({ "temperature": 1.0 }), json!({ "temperature": 2.0 })),
+        ("LwF", json!({ "weighting": "per_task" }), json!({ "weighting": "share" })),
+        ("ER", json!({ "per_class": 10 }), json!({ "per_class": 100 })),
+        ("ER", json!({ "batch": 10 }), json!({ "batch": 100 })),
+        ("A-GEM", json!({ "batch": 10 }), json!({ "batch": 100 })),
+        ("Rehearsal", json!({ "memory": 30 }), json!({ "memory": 100 })),
+    ] {
+        let runs = [&a, &b].map(|config| run(name, config.clone(), &stream, 10, 1));
+        assert_ne!(runs[0].params[2], runs[1].params[2], "{name} with {a} and with {b}");
+    }
+}
+
+/// Same seed, same bits, alone or beside other runs on other threads; another seed, another run.
+#[test]
+fn a_run_is_a_function_of_its_seed() {
+    let names: Vec<String> = Registry::standard().names().map(str::to_owned).collect();
+    assert_eq!(names.len(), 10);
+    let stream = stream(Scenario::Task, 3);
+    let all = || -> BTreeMap<&String, Run> {
+        names.iter().map(|name| (name, run(name, strong(name), &stream, 8, 7))).collect()
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let (a, b) = (scope.spawn(all), scope.spawn(all));
+        (a.join().unwrap(), b.join().unwrap())
+    });
+    assert_eq!(first, second);
+    for (name, of_seed_7) in &first {
+        let other = run(name, strong(name), &stream, 8, 8);
+        assert_ne!(of_seed_7.params, other.params, "{name}");
+        assert_ne!(of_seed_7.outcome.baseline, other.outcome.baseline);
+    }
+}
+
+/// Mean accuracy at the end, domain scenario, one seed: the memories are worth many points.
+#[test]
+fn replay_remembers() {
+    let stream = stream(Scenario::Domain, 5);
+    let of = |name: &str| run(name, strong(name), &stream, 60, 1);
+    let none = of("None");
+    // It learns each task, and forgets.
+    assert!((0..5).all(|task| none.outcome.r[task][task] > 0.9), "{:?}", none.outcome.r);
+    assert!(none.accuracy() < 0.75, "{}", none.accuracy());
+    for (name, gain) in [("ER", 0.1), ("Rehearsal", 0.1), ("A-GEM", 0.05), ("Joint", 0.15)] {
+        let found = of(name).accuracy();
+        assert!(found > none.accuracy() + gain, "{name}: {found} against {}", none.accuracy());
+    }
+}
+
+#[test]
+fn joint_trains_on_everything_at_once() {
+    let stream = stream(Scenario::Class, 5);
+    let joint = Registry::standard().build("Joint", &json!({}), 0).unwrap();
+    let curriculum = joint.curriculum(&stream).unwrap();
+    let [task] = curriculum.as_slice() else { panic!("{} phases", curriculum.len()) };
+    assert_eq!(task.classes, (0..10).collect::<Vec<_>>());
+    assert_eq!(task.train.len(), stream.tasks.iter().map(|task| task.train.len()).sum::<usize>());
+    assert_eq!(task.test.len(), stream.tasks.iter().map(|task| task.test.len()).sum::<usize>());
+    let labels: std::collections::BTreeSet<u32> = task.train.labels().unwrap().into_iter().collect();
+    assert_eq!(labels, (0..10).collect());
+
+    let run = run("Joint", json!({}), &stream, 20, 0);
+    assert_eq!(run.outcome.r.len(), 1);
+    assert_eq!(run.outcome.samples, 5 * 20 * 32, "as many steps as five tasks");
+}
+
+/// Hsu et al. 2018: all of the memory, max(n / size, 1) times, beside the n new samples.
+#[test]
+fn rehearsal_mixes_the_memory_in() {
+    let stream = stream(Scenario::Class, 4);
+    for (size, times) in [(50usize, 5), (100, 2), (1000, 1)] {
+        let mut method = Registry::standard().build("Rehearsal", &json!({ "memory": size }), 0).unwrap();
+        let mut learner = common::learner(&stream);
+        for (k, task) in stream.tasks.iter().enumerate() {
+            let n = task.train.len();
+            assert!((280..300).contains(&n));
+            let data = method.data(task).unwrap();
+            let held = (0..k).map(|old| (size / k.max(1)).min(stream.tasks[old].train.len())).sum::<usize>();
+            assert_eq!(data.len(), n + times * held, "{size}, task {k}");
+            // The new samples once; of every old class about as many as of the others.
+            let labels = data.labels().unwrap();
+            let count = |label: u32| labels.iter().filter(|&&l| l == label).count();
+            assert_eq!(count(2 * k as u32) + count(2 * k as u32 + 1), n);
+            for old in 0..k as u32 {
+                assert_eq!(count(2 * old) + count(2 * old + 1), times * held / k);
+            }
+            method.end_task(&mut learner, task).unwrap();
+        }
+    }
+}
+
+/// R of a short run of every method, in thousandths: a change of any number anywhere shows here. (Three
+/// decimals of 71 or so test samples: the last bits of a product, which differ between machines, do not.)
+#[test]
+fn short_runs_are_pinned() {
+    let stream = stream(Scenario::Domain, 3);
+    let registry = Registry::standard();
+    let table: BTreeMap<&str, Vec<Vec<f64>>> = registry
+        .names()
+        .map(|name| {
+            let r = run(name, strong(name), &stream, 20, 0).outcome.r;
+            let round = |row: Vec<f64>| row.into_iter().map(|a| (a * 1000.0).round() / 1000.0).collect();
+            (name, r.into_iter().map(round).collect())
+        })
+        .collect();
+    insta::assert_json_snapshot!(table);
+}

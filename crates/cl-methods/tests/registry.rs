@@ -1,0 +1,85 @@
+//! Methods by name: what is wrong is said, by its name.
+#![allow(clippy::unwrap_used)]
+
+use cl_core::Result;
+use cl_methods::{Batch, Learner, Method, Registry};
+use serde_json::{Value, json};
+
+fn refused(name: &str, config: Value) -> String {
+    match Registry::standard().build(name, &config, 0) {
+        Ok(_) => panic!("{name} was built with {config}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn holds_the_methods_of_the_tables() {
+    let registry = Registry::standard();
+    let names: Vec<_> = registry.names().collect();
+    assert_eq!(names, ["A-GEM", "ER", "EWC", "Joint", "L2", "LwF", "None", "Online EWC", "Rehearsal", "SI"]);
+    for name in names {
+        registry.build(name, &json!({}), 0).unwrap();
+    }
+}
+
+#[test]
+fn an_unknown_method_is_told_what_there_is() {
+    let error = refused("EWCC", json!({}));
+    assert!(error.contains("\"EWCC\""), "{error}");
+    assert!(Registry::standard().names().all(|name| error.contains(name)), "{error}");
+    refused("ewc", json!({}));
+}
+
+#[test]
+fn an_unknown_coefficient_is_named() {
+    for name in Registry::standard().names() {
+        let error = refused(name, json!({ "lamda": 1.0 }));
+        assert!(error.contains("lamda"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn bad_values_are_refused() {
+    for (name, config, word) in [
+        ("EWC", json!({ "lambda": -1.0 }), "lambda"),
+        ("EWC", json!({ "lambda": "large" }), "large"),
+        ("EWC", json!({ "fisher": "exactly" }), "exactly"),
+        ("EWC", json!(null), "null"),
+        ("Online EWC", json!({ "lambda": -1.0 }), "lambda"),
+        ("Online EWC", json!({ "decay": 1.5 }), "decay"),
+        ("SI", json!({ "c": -0.1 }), "c: -0.1"),
+        ("SI", json!({ "xi": 0.0 }), "xi"),
+        ("SI", json!({ "gradient": "some" }), "some"),
+        ("L2", json!({ "lambda": -1.0 }), "lambda"),
+        ("LwF", json!({ "temperature": 0.0 }), "temperature"),
+        ("LwF", json!({ "weighting": "none" }), "none"),
+        ("ER", json!({ "per_class": 0 }), "budget"),
+        ("ER", json!({ "batch": 0 }), "batch"),
+        ("ER", json!({ "batch": -3 }), "-3"),
+        ("A-GEM", json!({ "per_class": 0 }), "budget"),
+        ("A-GEM", json!({ "batch": 0 }), "batch"),
+        ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
+        ("Rehearsal", json!({ "memory": 0 }), "budget"),
+    ] {
+        let error = refused(name, config);
+        assert!(error.contains(word), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_name_is_given_once() {
+    struct Mine;
+    impl Method for Mine {
+        fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+            learner.step(&learner.loss(batch)?)
+        }
+    }
+    let mut registry = Registry::standard();
+    registry.register("Mine", |_, _| Ok(Box::new(Mine))).unwrap();
+    registry.build("Mine", &json!({ "anything": 1 }), 0).unwrap();
+    for name in ["Mine", "EWC"] {
+        let error = registry.register(name, |_, _| Ok(Box::new(Mine))).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(Registry::standard().build("Mine", &json!({}), 0).is_err(), "registries are separate");
+}
