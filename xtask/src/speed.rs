@@ -9,6 +9,7 @@ use cl_bench::speed::{self, Options, PeerOptions, ours};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "With `speed`")]
+#[group(id = "speed")]
 pub struct Args {
     /// Beside ours, measure PyTorch and Avalanche from a virtual environment that is made for it
     #[arg(long)]

@@ -175,6 +175,8 @@ pub struct Results {
 trait Storage: Write + Seek + Send + fmt::Debug {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
+    /// Gives the lock back.
+    fn release(&mut self) {}
 }
 
 impl Storage for File {
@@ -184,6 +186,18 @@ impl Storage for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn release(&mut self) {
+        self.unlock().ok(); // it ends with the file in any case
+    }
+}
+
+/// A child process that is being started holds copies of all open files for a moment, and with them the
+/// lock, beyond the end of this value: so it is given back here.
+impl Drop for Results {
+    fn drop(&mut self) {
+        self.file.release();
     }
 }
 

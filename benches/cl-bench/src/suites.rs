@@ -166,18 +166,21 @@ fn split_digits() -> Suite {
             row("None", "None", same(json!({}))),
             row("Joint", "Joint", same(json!({}))),
             row("L2", "L2", same(json!({ "lambda": 0.5 }))),
-            row("EWC", "EWC", [json!({ "lambda": 1e4 }), json!({ "lambda": 1e6 }), json!({ "lambda": 1e6 })]),
+            row("EWC", "EWC", [json!({ "lambda": 1e4 }), json!({ "lambda": 1e3 }), json!({ "lambda": 1e5 })]),
             row(
                 "Online EWC",
                 "Online EWC",
-                [json!({ "lambda": 1e4 }), json!({ "lambda": 1e6 }), json!({ "lambda": 1e6 })],
+                [json!({ "lambda": 1e4 }), json!({ "lambda": 1e3 }), json!({ "lambda": 1e5 })],
             ),
-            row("SI", "SI", [json!({ "c": 10.0 }), json!({ "c": 500.0 }), json!({ "c": 500.0 })]),
+            row("SI", "SI", [json!({ "c": 100.0 }), json!({ "c": 100.0 }), json!({ "c": 10.0 })]),
             row("LwF", "LwF", same(json!({}))),
             row("ER", "ER", same(json!({ "per_class": 10, "batch": 32 }))),
             row("A-GEM", "A-GEM", same(json!({ "per_class": 10, "batch": 32 }))),
         ],
-        notes: vec![],
+        notes: vec![
+            "The coefficients of EWC and SI were chosen from powers of ten by the mean accuracy over seeds 100 to \
+             103, which are not in the table; online EWC takes those of EWC.",
+        ],
     }
 }
 

@@ -4,8 +4,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use cl_data::Scenario;
+use cl_data::{ClassOrder, Scenario};
 use cl_methods::Registry;
 use common::{Run, run, stream};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 /// Coefficients under which every method has an effect within a few steps.
 fn strong(name: &str) -> Value {
     match name {
-        "EWC" | "Online EWC" => json!({ "lambda": 5000.0 }),
+        "EWC" | "Online EWC" => json!({ "lambda": 300.0 }),
         "SI" => json!({ "c": 10.0 }),
         "L2" => json!({ "lambda": 0.1 }),
         "ER" | "A-GEM" => json!({ "per_class": 20, "batch": 32 }),
@@ -105,18 +106,47 @@ fn a_run_is_a_function_of_its_seed() {
     }
 }
 
-/// Mean accuracy at the end, domain scenario, one seed: the memories are worth many points.
+/// Mean accuracy at the end, one seed: what a method is for it does, by a margin that no last bit of a
+/// product takes away. The published numbers are the benches' business.
 #[test]
-fn replay_remembers() {
-    let stream = stream(Scenario::Domain, 5);
-    let of = |name: &str| run(name, strong(name), &stream, 60, 1);
-    let none = of("None");
-    // It learns each task, and forgets.
-    assert!((0..5).all(|task| none.outcome.r[task][task] > 0.9), "{:?}", none.outcome.r);
-    assert!(none.accuracy() < 0.75, "{}", none.accuracy());
-    for (name, gain) in [("ER", 0.1), ("Rehearsal", 0.1), ("A-GEM", 0.05), ("Joint", 0.15)] {
-        let found = of(name).accuracy();
-        assert!(found > none.accuracy() + gain, "{name}: {found} against {}", none.accuracy());
+fn who_remembers() {
+    let digits = cl_data::load("digits").unwrap();
+    let domain = cl_data::split(&digits, 5, Scenario::Domain, ClassOrder::Shuffled(2)).unwrap();
+    let class = stream(Scenario::Class, 5);
+    let memory = json!({ "per_class": 50, "batch": 32 });
+    for (stream, none_below, gains) in [
+        (
+            &domain,
+            0.75,
+            &[
+                ("Joint", json!({}), 0.25),
+                ("ER", memory.clone(), 0.2),
+                ("Rehearsal", json!({ "memory": 300 }), 0.2),
+                ("A-GEM", memory.clone(), 0.07),
+                ("EWC", json!({ "lambda": 100.0 }), 0.07),
+                ("SI", json!({ "c": 1.0 }), 0.05),
+            ][..],
+        ),
+        (
+            &class,
+            0.25,
+            &[
+                ("Joint", json!({}), 0.7),
+                ("ER", memory.clone(), 0.6),
+                ("Rehearsal", json!({ "memory": 300 }), 0.5),
+                ("A-GEM", memory.clone(), 0.15),
+            ],
+        ),
+    ] {
+        let none = run("None", json!({}), stream, 80, 1);
+        // It learns each task, if only in part, and forgets.
+        assert!((0..5).all(|task| none.outcome.r[task][task] > 0.5), "{:?}", none.outcome.r);
+        assert!(none.accuracy() < none_below, "{}", none.accuracy());
+        for (name, config, gain) in gains {
+            let found = run(name, config.clone(), stream, 80, 1).accuracy();
+            let less = format!("{name}, {}: {found} against {}", stream.scenario, none.accuracy());
+            assert!(found > none.accuracy() + gain, "{less}");
+        }
     }
 }
 
@@ -155,26 +185,25 @@ fn rehearsal_mixes_the_memory_in() {
             let count = |label: u32| labels.iter().filter(|&&l| l == label).count();
             assert_eq!(count(2 * k as u32) + count(2 * k as u32 + 1), n);
             for old in 0..k as u32 {
-                assert_eq!(count(2 * old) + count(2 * old + 1), times * held / k);
+                let kept = (size / k).min(stream.tasks[old as usize].train.len());
+                assert_eq!(count(2 * old) + count(2 * old + 1), times * kept);
             }
             method.end_task(&mut learner, task).unwrap();
         }
     }
 }
 
-/// R of a short run of every method, in thousandths: a change of any number anywhere shows here. (Three
-/// decimals of 71 or so test samples: the last bits of a product, which differ between machines, do not.)
+/// R of a short run of every method: a change of any number anywhere shows here. Three decimals of about 71
+/// test samples, so that the last bits of a product, which differ between machines, do not.
 #[test]
 fn short_runs_are_pinned() {
     let stream = stream(Scenario::Domain, 3);
-    let registry = Registry::standard();
-    let table: BTreeMap<&str, Vec<Vec<f64>>> = registry
-        .names()
-        .map(|name| {
-            let r = run(name, strong(name), &stream, 20, 0).outcome.r;
-            let round = |row: Vec<f64>| row.into_iter().map(|a| (a * 1000.0).round() / 1000.0).collect();
-            (name, r.into_iter().map(round).collect())
-        })
-        .collect();
-    insta::assert_json_snapshot!(table);
+    let mut table = String::new();
+    for name in Registry::standard().names() {
+        let rows = run(name, strong(name), &stream, 20, 0).outcome.r;
+        let row = |row: &Vec<f64>| row.iter().map(|a| format!("{a:.3}")).collect::<Vec<_>>().join(" ");
+        let rows = rows.iter().map(row).collect::<Vec<_>>().join(" | ");
+        writeln!(table, "{name:10}  {rows}").unwrap();
+    }
+    insta::assert_snapshot!(table);
 }

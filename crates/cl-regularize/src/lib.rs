@@ -53,16 +53,18 @@ use candle_core::{Device, Tensor};
 use cl_core::{Error, Params, Quadratic, Result, TensorOps};
 
 /// `scale` · ½ Σₖ Σ Fₖ(θ−θ*ₖ)² over all trainable parameters; `bowls[i]` are those of parameter i. A
-/// scalar; 0 where there are no bowls yet.
+/// scalar; 0, without a gradient, where there are no bowls yet or the scale is 0.
 fn penalty(params: &Params, bowls: &[Vec<Quadratic>], scale: f64) -> Result<Tensor> {
-    if bowls.is_empty() {
+    if !bowls.is_empty() {
+        check_count("penalty", params, bowls.len())?;
+    }
+    if bowls.is_empty() || scale == 0.0 {
         let (dtype, device) = params
             .trainable()
             .next()
             .map_or((candle_core::DType::F32, Device::Cpu), |p| (p.var.dtype(), p.var.device().clone()));
         return Ok(Tensor::zeros((), dtype, &device)?);
     }
-    check_count("penalty", params, bowls.len())?;
     let mut sum: Option<Tensor> = None;
     for (param, bowls) in params.trainable().zip(bowls) {
         let term = param.var.quadratic_penalty(bowls)?;

@@ -114,10 +114,9 @@ fn sampled_is_exact_in_the_mean() {
     }
 }
 
-const ESTIMATORS: [Fisher; 9] = [
+const ESTIMATORS: [Fisher; 8] = [
     Fisher::Exact,
     Fisher::ExactOn(100),
-    Fisher::ExactOn(1000),
     Fisher::Sampled,
     Fisher::Empirical,
     Fisher::Predicted,
@@ -130,21 +129,23 @@ const ESTIMATORS: [Fisher; 9] = [
 #[test]
 fn fast_estimates_equal_the_loop() {
     let mut net = net(&[4, 7, 5, 6]);
-    for frozen in ["", "layers.1", "layers.0.bias"] {
-        if !frozen.is_empty() {
+    for (units, active, frozen) in [
+        (Units::All, 6, None),
+        (Units::First(4), 4, Some("layers.1")),
+        (Units::Block(2), 6, Some("layers.0.bias")),
+        (Units::Block(3), 6, None),
+    ] {
+        net.params_mut().freeze("", false).unwrap();
+        if let Some(frozen) = frozen {
             net.params_mut().freeze(frozen, true).unwrap();
         }
-        for (units, active) in [(Units::All, 6), (Units::First(4), 4), (Units::Block(2), 6)] {
-            let (x, y) = (normal(&[301, 4], 2), targets(301, active));
-            for fisher in ESTIMATORS {
-                let (fast, slow) =
-                    (estimate(fisher, &net, &x, &y, units), by_loop(fisher, &net, &x, &y, units));
-                assert_eq!(fast.len(), net.params().flat().unwrap().elem_count());
-                assert_close(&fast, &slow, 1e-10);
-                assert!(fast.iter().all(|f| *f >= 0.0) && fast.iter().any(|f| *f > 1e-4));
-            }
+        let (x, y) = (normal(&[261, 4], 2), targets(261, active));
+        for fisher in ESTIMATORS {
+            let (fast, slow) = (estimate(fisher, &net, &x, &y, units), by_loop(fisher, &net, &x, &y, units));
+            assert_eq!(fast.len(), net.params().flat().unwrap().elem_count());
+            assert_close(&fast, &slow, 1e-10);
+            assert!(fast.iter().all(|f| *f >= 0.0) && fast.iter().any(|f| *f > 1e-4));
         }
-        net.params_mut().freeze("", false).unwrap();
     }
 }
 

@@ -17,7 +17,7 @@ fn importance(si: &Si) -> Vec<f64> {
 fn two_parameters_by_hand() {
     let theta = params(&[1.0, 2.0]);
     let mut si = Si::new(SiConfig { c: 0.5, xi: 0.1 }, &theta).unwrap();
-    let mut step = |si: &mut Si, gradient: [f64; 2], to: [f64; 2]| {
+    let step = |si: &mut Si, gradient: [f64; 2], to: [f64; 2]| {
         go(&theta, &to);
         si.after_step(&theta, &[vector(&gradient)]).unwrap();
     };

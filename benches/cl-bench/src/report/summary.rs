@@ -1,4 +1,4 @@
-//! One small table over all scenarios.
+//! One small table over all scenarios: the mean over seeds, its SEM and, in brackets, the number of seeds.
 
 use std::fmt::Write;
 
@@ -56,7 +56,7 @@ fn cells(row: &Row) -> Result<String> {
                 Verdict::Off { by, .. } => format!(" (off by {by:+.1})"),
                 _ => String::new(),
             };
-            format!("{:.2}{error}{missed}", ours.mean)
+            format!("{:.2}{error} ({}){missed}", ours.mean, ours.n)
         }
         _ => "not run".to_owned(),
     };
