@@ -134,6 +134,41 @@ fn a_bad_protocol_is_an_error() {
     }
 }
 
+/// R is the accuracy of the network as it is when a task has ended: among the units of the task where that
+/// is given; otherwise among all, whichever were active in training.
+#[test]
+fn r_holds_the_accuracy_of_every_task_after_every_task() {
+    #[derive(Default)]
+    struct Keep(Vec<Mlp>);
+    impl Method for Keep {
+        fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+            learner.step(&learner.loss(batch)?)
+        }
+        fn end_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
+            self.0.push(learner.net.copy()?);
+            Ok(())
+        }
+    }
+    for (scenario, units) in
+        [(Scenario::Task, Units::Block(2)), (Scenario::Domain, Units::All), (Scenario::Class, Units::All)]
+    {
+        let mut stream = stream(scenario, 3);
+        if scenario == Scenario::Class {
+            (2..).step_by(2).zip(&mut stream.tasks).for_each(|(n, task)| task.units = Units::First(n));
+        }
+        let mut method = Keep::default();
+        let outcome = train(&stream, &mut method, &protocol(15), 0, &mut |_| Ok(())).unwrap();
+        let r = |units: Units| -> Vec<Vec<f64>> {
+            let of = |net: &Mlp| {
+                stream.tasks.iter().map(|task| accuracy(net, &task.test, units).unwrap()).collect()
+            };
+            method.0.iter().map(of).collect()
+        };
+        assert_eq!(outcome.r, r(units), "{scenario}");
+        assert_eq!(outcome.r == r(Units::Block(2)), scenario != Scenario::Class);
+    }
+}
+
 /// A network that answers 1 where its only input is positive, else 0.
 fn sign() -> Mlp {
     let net = Mlp::new(&[1, 4], DType::F32, &Device::Cpu, &mut cl_core::rng(0, "")).unwrap();
