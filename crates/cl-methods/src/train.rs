@@ -1,7 +1,7 @@
 //! The loop: task by task, batch by batch, and the accuracy on every task after each.
 
 use candle_core::{DType, Device};
-use cl_core::{Result, Units};
+use cl_core::{Error, Result, Units};
 use cl_data::{Batches, LastBatch, Samples, Scenario, Stream};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 use serde::{Deserialize, Serialize};
@@ -173,7 +173,13 @@ fn accuracies(net: &Mlp, stream: &Stream) -> Result<Vec<f64>> {
 }
 
 /// The fraction of samples whose most active unit, among `units`, is the target. Every sample counts.
+///
+/// # Errors
+/// No samples.
 pub fn accuracy(net: &Mlp, samples: &Samples, units: Units) -> Result<f64> {
+    if samples.is_empty() {
+        return Err(Error::invalid("test samples", "there are none to be right about"));
+    }
     let mut right = 0usize;
     for chunk in samples.chunks(1000)? {
         let chunk = chunk?;
