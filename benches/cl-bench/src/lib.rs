@@ -11,6 +11,7 @@
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's |
 //! | [`clock`] | processor time and memory |
 
+mod class_orders;
 pub mod clock;
 pub mod published;
 pub mod report;

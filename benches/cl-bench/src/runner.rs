@@ -12,6 +12,7 @@ use cl_methods::Registry;
 use cl_methods::train::{Progress, train};
 use serde_json::json;
 
+use crate::class_orders;
 use crate::clock;
 use crate::report::{Report, Row as ReportRow, Table};
 use crate::results::{Config, Key, Record, Results};
@@ -226,6 +227,7 @@ impl Shared<'_> {
         let order = match setting.classes {
             Classes::Fixed => ClassOrder::Fixed,
             Classes::PerSeed => ClassOrder::Shuffled(run.seed),
+            Classes::VanDeVen => ClassOrder::Given(class_orders::van_de_ven(run.seed)?),
         };
         let mut stream = cl_data::split(&data, setting.tasks, run.cell.scenario, order)?;
         if setting.active == Active::SeenSoFar && run.cell.scenario == Scenario::Class {
@@ -288,6 +290,10 @@ fn plan<'a>(suite: &'a Suite, options: &Options) -> Result<Vec<Run<'a>>> {
                     continue;
                 }
                 let setting = row.setting.as_ref().unwrap_or(&suite.setting);
+                if setting.classes == Classes::VanDeVen {
+                    // Said before anything runs, not after hours.
+                    class_orders::van_de_ven(seed)?;
+                }
                 let config = Config::new(
                     json!({ "method": row.method, "coefficients": cell.config, "setting": setting }),
                 );
@@ -355,6 +361,7 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
             match setting.classes {
                 Classes::Fixed => "fixed".to_owned(),
                 Classes::PerSeed => "shuffled per seed".to_owned(),
+                Classes::VanDeVen => "as the authors' code draws it from the seed".to_owned(),
             },
         ),
         (

@@ -176,6 +176,8 @@ fn class_orders_follow_the_seed() {
     assert_eq!(distinct.len(), 50);
     // Stored results name a seed: what it stands for must not change with a dependency.
     assert_eq!(order(ClassOrder::Shuffled(0)), [1, 4, 8, 7, 9, 3, 0, 2, 5, 6]);
+    let given = [3, 1, 5, 6, 0, 2, 7, 4, 9, 8];
+    assert_eq!(order(ClassOrder::Given(given.to_vec())), given);
 }
 
 /// Drawn in four threads at once or in this one, in a longer stream or a shorter: the same.
@@ -284,6 +286,11 @@ fn bad_arguments_are_errors() {
     assert!(rotation_angles(3, f32::INFINITY, 0).is_err());
     assert!(rotation_angles(3, 0., 0).is_err());
     let few = DataSet { classes: 2, ..toy.clone() };
+    for wrong in [vec![0, 1, 2], vec![1, 2, 3, 4], vec![0, 1, 2, 2], vec![0, 1, 2, 3, 4]] {
+        let order = ClassOrder::Given(wrong);
+        let why = invalid(split(&toy, 2, Scenario::Task, order));
+        assert!(why.contains("does not name each of the"), "{why}");
+    }
     assert!(invalid(split(&few, 2, Scenario::Task, ClassOrder::Fixed)).contains("only 2 classes"));
     invalid(permuted(&few, 2, Scenario::Task, 0));
     let other = DataSet { image: [1, 3, 3], ..toy.clone() };

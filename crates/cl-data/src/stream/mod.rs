@@ -64,23 +64,35 @@ impl FromStr for Scenario {
 }
 
 /// The order in which [`split`] hands out the classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassOrder {
     /// 0, 1, 2, … (Hsu et al. 2018).
     Fixed,
     /// Shuffled by this seed (van de Ven et al. 2022).
     Shuffled(u64),
+    /// This one: each class of the data set once.
+    Given(Vec<u32>),
 }
 
 impl ClassOrder {
     /// The classes `0..classes` in this order.
-    fn of(self, classes: usize) -> Vec<u32> {
+    fn of(self, classes: usize) -> Result<Vec<u32>> {
         let mut order: Vec<u32> = (0..classes as u32).collect();
-        if let Self::Shuffled(seed) = self {
-            order.shuffle(&mut cl_core::rng(seed, "class order"));
+        match self {
+            Self::Fixed => {}
+            Self::Shuffled(seed) => order.shuffle(&mut cl_core::rng(seed, "class order")),
+            Self::Given(given) => {
+                let mut sorted = given.clone();
+                sorted.sort_unstable();
+                if sorted != order {
+                    let why = format!("{given:?} does not name each of the {classes} classes once");
+                    return Err(Error::invalid("class order", why));
+                }
+                order = given;
+            }
         }
-        order
+        Ok(order)
     }
 }
 

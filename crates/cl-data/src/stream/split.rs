@@ -18,7 +18,8 @@ use crate::{DataSet, Samples};
 /// Samples keep the order they have in the data set.
 ///
 /// # Errors
-/// [`Error::Invalid`] unless `tasks` divides the number of classes.
+/// [`Error::Invalid`] unless `tasks` divides the number of classes, or if the order does not name each class
+/// once.
 ///
 /// ```
 /// use cl_data::{ClassOrder, Scenario, split};
@@ -35,7 +36,7 @@ pub fn split(data: &DataSet, tasks: usize, scenario: Scenario, order: ClassOrder
         return Err(Error::invalid("tasks", why));
     }
     let share = data.classes / tasks;
-    let class_order = order.of(data.classes);
+    let class_order = order.of(data.classes)?;
     let mut place = vec![0; data.classes];
     for (position, &class) in class_order.iter().enumerate() {
         place[class as usize] = position;
