@@ -36,10 +36,19 @@
 
 mod class_balanced;
 mod draw;
+mod pow;
 mod reservoir;
 mod rows;
+mod sum_tree;
 
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
 pub use reservoir::{Offer, Reservoir};
 pub use rows::Rows;
+pub use sum_tree::{Strata, SumTree};
+
+/// Runs a loop compiled for the widest instructions that the processor has; the numbers are the same with any.
+#[inline(always)]
+fn wide<R>(body: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(body)
+}
