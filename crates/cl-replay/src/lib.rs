@@ -37,16 +37,31 @@
 mod class_balanced;
 mod column;
 mod draw;
+mod grid;
+mod item;
 mod pow;
+mod prioritized;
+mod priority;
 mod reservoir;
 mod rows;
+mod schema;
 mod sum_tree;
+mod timeline;
+mod trajectory;
 
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
+pub use grid::Item;
+pub use item::{Items, PrioritizedItems};
+pub use prioritized::{
+    Anneal, Drawn, NewItems, Prioritized, PrioritizedSample, PrioritizedTrajectories, Updated, Weights,
+};
+pub use priority::{GradientNorm, PredictiveEntropy, Priority, TdError};
 pub use reservoir::{Offer, Reservoir};
 pub use rows::Rows;
+pub use schema::{Field, Fields, Schema};
 pub use sum_tree::{Strata, SumTree};
+pub use trajectory::{Sample, Sequences, Trajectories};
 
 /// Runs a loop compiled for the widest instructions that the processor has; the numbers are the same with any.
 #[inline(always)]

@@ -351,14 +351,22 @@ impl SumTree {
             }
         }
         let unit = unit(self.scale);
-        let leaf = |&(rest, block): &(i64, usize)| {
-            let leaf = self.blocks.get(block).map_or(0, |leaves| leaves.find(rest as f64 * unit));
-            (block * WIDE + leaf) as u32
-        };
+        let mut found = vec![0; draws.len()];
         wide(
             #[inline(always)]
-            || draws.iter().map(leaf).collect(),
-        )
+            || {
+                for (found, &(rest, block)) in found.iter_mut().zip(&draws) {
+                    let leaf = self.blocks.get(block).map_or(0, |leaves| leaves.find(rest as f64 * unit));
+                    *found = (block * WIDE + leaf) as u32;
+                }
+            },
+        );
+        found
+    }
+
+    /// These leaves, which are within the tree.
+    pub(crate) fn leaves(&self, indices: &[u32]) -> Vec<f32> {
+        indices.iter().map(|&index| self.leaf(index as usize)).collect()
     }
 
     fn leaf(&self, index: usize) -> f32 {
