@@ -37,12 +37,14 @@
 mod class_balanced;
 mod draw;
 mod pow;
+mod rank;
 mod reservoir;
 mod rows;
 mod sum_tree;
 
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
+pub use rank::Ranking;
 pub use reservoir::{Offer, Reservoir};
 pub use rows::Rows;
 pub use sum_tree::{Strata, SumTree};
