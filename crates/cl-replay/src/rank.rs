@@ -410,18 +410,54 @@ impl Sorted {
 mod tests {
     use super::*;
 
+    fn check(sorted: &Sorted) {
+        let keys: Vec<u64> = sorted.blocks.concat();
+        assert!(keys.is_sorted() && keys.len() == sorted.len);
+        for (n, &key) in keys.iter().enumerate() {
+            assert_eq!((sorted.before(key), sorted.nth(n)), (n, key));
+        }
+        assert!(sorted.blocks.iter().all(|block| block.len() < 2 * BLOCK));
+    }
+
     /// Priorities that fall for ever empty the blocks at one end and fill those at the other.
     #[test]
-    fn the_number_of_blocks_stays_bounded() {
-        let n = 4096u32;
-        let mut sorted = Sorted::new(&(0..u64::from(n)).collect::<Vec<_>>());
-        for key in 0..50 * u64::from(n) {
+    fn blocks_that_are_left_behind_go() {
+        let n = 4096u64;
+        let mut sorted = Sorted::new(&(0..n).collect::<Vec<_>>());
+        for key in 0..50 * n {
             sorted.remove(key);
-            sorted.insert(key + u64::from(n));
+            sorted.insert(key + n);
             assert!(sorted.blocks.len() <= 2 * n as usize / BLOCK + 3, "{}", sorted.blocks.len());
-            assert!(sorted.blocks.iter().all(|block| block.len() < 2 * BLOCK));
         }
-        let keys: Vec<u64> = sorted.blocks.concat();
-        assert!(keys.is_sorted() && keys.len() == n as usize);
+        check(&sorted);
+    }
+
+    /// A few keys are left of each of many clusters.
+    #[test]
+    fn short_blocks_are_joined() {
+        let mut sorted = Sorted::new(&[]);
+        for cluster in (0..300).map(|k| k << 32) {
+            (0..600).for_each(|key| sorted.insert(cluster + key));
+            assert!(sorted.blocks.len() <= 2 * sorted.len / BLOCK + 3, "{}", sorted.blocks.len());
+            (1..600).for_each(|key| sorted.remove(cluster + key));
+        }
+        check(&sorted);
+    }
+
+    /// An empty block between two that are too long for it to be joined to either.
+    #[test]
+    fn an_empty_block_does_no_harm() {
+        let far = |k: usize| (k as u64) << 32;
+        let mut sorted = Sorted::new(&(0..4 * BLOCK).map(far).collect::<Vec<_>>());
+        for longer in [0, 2 * BLOCK] {
+            (1..100).for_each(|key| sorted.insert(far(longer) + key));
+        }
+        (BLOCK..2 * BLOCK).for_each(|k| sorted.remove(far(k)));
+        check(&sorted);
+        // Divides the last one.
+        (1..300).for_each(|key| sorted.insert(far(3 * BLOCK) + key));
+        check(&sorted);
+        (BLOCK..2 * BLOCK).for_each(|k| sorted.insert(far(k)));
+        check(&sorted);
     }
 }
