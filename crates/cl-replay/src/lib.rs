@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod class_balanced;
+mod column;
 mod draw;
 mod pow;
 mod rank;
