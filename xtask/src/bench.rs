@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use cl_bench::cliffwalk;
 use cl_bench::results::Results;
 use cl_bench::runner::{self, Options};
 use cl_bench::suites;
@@ -16,7 +17,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, or `speed`
+    /// The suite, `speed` or `per-cliffwalk`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -69,6 +70,13 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return crate::speed::main(args.speed, args.out, args.check, &STOP);
     }
     args.speed.refuse_for_suites()?;
+    if args.suite == cliffwalk::NAME {
+        if args.scenario.is_some() || !args.methods.is_empty() || args.jobs.is_some() || args.fresh {
+            bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
+        }
+        catch_interrupt()?;
+        return crate::cliffwalk::main(args.seeds, args.out, args.check, &STOP);
+    }
     let suite = suites::suite(&args.suite)?;
     if let Some(code) = one_thread_each()? {
         return Ok(code);
@@ -133,6 +141,7 @@ fn list() -> ExitCode {
             println!("    {:<18} {}", row.name, scenarios.join(" "));
         }
     }
+    println!("{}: updates that prioritized replay needs", cliffwalk::NAME);
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     ExitCode::SUCCESS
 }

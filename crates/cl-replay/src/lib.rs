@@ -42,6 +42,7 @@ mod item;
 mod pow;
 mod prioritized;
 mod priority;
+mod rank;
 mod reservoir;
 mod rows;
 mod schema;
@@ -57,6 +58,7 @@ pub use prioritized::{
     Anneal, Drawn, NewItems, Prioritized, PrioritizedSample, PrioritizedTrajectories, Updated, Weights,
 };
 pub use priority::{GradientNorm, PredictiveEntropy, Priority, TdError};
+pub use rank::Ranking;
 pub use reservoir::{Offer, Reservoir};
 pub use rows::Rows;
 pub use schema::{Field, Fields, Schema};
