@@ -37,13 +37,18 @@
 mod class_balanced;
 mod column;
 mod draw;
+mod flat;
 mod grid;
 mod item;
+mod mixer;
+mod n_step;
 mod pow;
 mod prioritized;
 mod priority;
+mod queue;
 mod rank;
 mod reservoir;
+mod ring;
 mod rows;
 mod schema;
 mod sum_tree;
@@ -52,14 +57,19 @@ mod trajectory;
 
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
+pub use flat::{Flat, Leading, PrioritizedFlat, PrioritizedTransition, Transition, Transitions};
 pub use grid::Item;
 pub use item::{Items, PrioritizedItems};
+pub use mixer::{Mixed, Source, WithBeta, mix};
+pub use n_step::{NStep, Next, Returns};
 pub use prioritized::{
     Anneal, Drawn, NewItems, Prioritized, PrioritizedSample, PrioritizedTrajectories, Updated, Weights,
 };
 pub use priority::{GradientNorm, PredictiveEntropy, Priority, TdError};
+pub use queue::Queue;
 pub use rank::Ranking;
-pub use reservoir::{Offer, Reservoir};
+pub use reservoir::{Acceptance, Offer, Reservoir};
+pub use ring::Rings;
 pub use rows::Rows;
 pub use schema::{Field, Fields, Schema};
 pub use sum_tree::{Strata, SumTree};

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Fields, Rows, Schema};
+use crate::{Fields, Item, Rows, Schema};
 
 /// A rows × T ring of steps, one write head for all rows.
 ///
@@ -142,6 +142,46 @@ impl Timeline {
         };
         let tensors = self.slots.gather(&slots)?.into_iter().map(split).collect::<Result<_>>()?;
         Ok(Fields { schema: self.schema.clone(), tensors })
+    }
+
+    /// The values of one field of `depth` steps of a row, up to and with the time of each item, as
+    /// (items, depth, ...). Steps before the first of an episode, or before the oldest that is held, are that step
+    /// again. `ends` are the fields that end an episode.
+    pub(crate) fn stack(&self, items: &[Item], field: &str, depth: usize, ends: &[usize]) -> Result<Tensor> {
+        let column = self.schema.position(field)?;
+        if depth == 0 {
+            return Err(Error::invalid("depth", "0: at least 1 is needed"));
+        }
+        let mut slots = Vec::with_capacity(items.len() * depth);
+        for item in items {
+            let row = item.row as usize;
+            if row >= self.rows || !(self.oldest()..self.written).contains(&item.time) {
+                let why = format!("{item:?} is not held: times {} to {} are", self.oldest(), self.written);
+                return Err(Error::invalid("item", why));
+            }
+            let oldest = self.oldest().max((item.time + 1).saturating_sub(depth as u64));
+            // From the newest frame back, to where an episode ended before.
+            let mut first = item.time;
+            while first > oldest {
+                let before = std::iter::once(self.slot(row, first - 1));
+                let mut ended = false;
+                for &end in ends {
+                    ended |= self.slots.scalars(end, before.clone())?[0] != 0.0;
+                }
+                if ended {
+                    break;
+                }
+                first -= 1;
+            }
+            let from = (item.time + 1) as i128 - depth as i128;
+            slots.extend((from..=i128::from(item.time)).map(|time| {
+                self.slot(row, u64::try_from(time).map_or(first, |time| time.max(first))) as u32
+            }));
+        }
+        let frames = self.slots.gather_column(column, &slots)?;
+        let mut dims = vec![items.len(), depth];
+        dims.extend(&frames.dims()[1..]);
+        Ok(frames.reshape(dims)?)
     }
 
     /// These steps, as (steps, ...).

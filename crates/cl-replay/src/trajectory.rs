@@ -207,6 +207,17 @@ impl Trajectories {
         Ok(Sample { fields, items })
     }
 
+    /// The newest `depth` values of a field up to the first step of each item, as (items, depth, ...): a stack of
+    /// frames, of which each is stored once. Where an episode (by [`ends`](Sequences::ends)) or the memory begins
+    /// within the stack, its first frame is repeated.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a depth of 0, an unknown field, or an item that is not held any more.
+    pub fn stack(&self, items: &[Item], field: &str, depth: usize) -> Result<Tensor> {
+        let ends = self.episodes.as_ref().map_or(&[][..], |episodes| &episodes.fields);
+        self.timeline.stack(items, field, depth, ends)
+    }
+
     /// Items, and where in the ring they begin.
     pub(crate) fn draw(&mut self, n: usize, draw: Draw) -> Result<(Vec<Item>, Vec<usize>)> {
         if !self.can_sample() {

@@ -347,6 +347,17 @@ impl PrioritizedTrajectories {
         &drawn.positions
     }
 
+    /// The newest `depth` values of a field up to the first step of each item, as (items, depth, ...): a stack of
+    /// frames, of which each is stored once. Where an episode (by [`ends`](Sequences::ends)) or the memory begins
+    /// within the stack, its first frame is repeated.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a depth of 0, an unknown field, or an item that is not held any more.
+    pub fn stack(&self, items: &[Item], field: &str, depth: usize) -> Result<Tensor> {
+        let ends = self.episodes.as_ref().map_or(&[][..], |episodes| &episodes.fields);
+        self.timeline.stack(items, field, depth, ends)
+    }
+
     /// Sets priorities p; the items are then drawn in proportion to pᵅ, and never where p = 0 (also with α = 0).
     /// Of several priorities of one item the last one stays.
     ///
