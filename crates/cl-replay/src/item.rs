@@ -10,8 +10,8 @@ use cl_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Draw, Drawn, Fields, Item, Prioritized, PrioritizedSample, PrioritizedTrajectories, Priority, Sample,
-    Schema, Sequences, Trajectories, Updated, timeline::Timeline,
+    Draw, Drawn, Item, Prioritized, PrioritizedSample, PrioritizedTrajectories, Priority, Sample, Schema,
+    Sequences, Trajectories, Updated, timeline::Timeline,
 };
 
 /// Checks a batch (n, ...) and writes it behind the newest.
@@ -120,8 +120,7 @@ impl Items {
     /// [`cl_core::Error::Invalid`] before [`can_sample`](Self::can_sample), or where a draw without replacement
     /// asks for more than there are; nothing is changed then.
     pub fn sample(&mut self, n: usize, draw: Draw) -> Result<Sample> {
-        let (items, positions) = self.0.draw(n, draw)?;
-        let slots: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let (items, slots) = self.0.draw(n, draw)?;
         Ok(Sample { fields: self.0.timeline.steps(&slots)?, items })
     }
 
@@ -252,9 +251,7 @@ impl PrioritizedItems {
     /// As [`PrioritizedTrajectories::sample`].
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
         let drawn = self.0.draw(n, beta)?;
-        let positions = PrioritizedTrajectories::positions(&drawn);
-        let slots: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let fields: Fields = self.0.timeline.steps(&slots)?;
+        let fields = self.0.timeline.steps(PrioritizedTrajectories::positions(&drawn))?;
         Ok(PrioritizedSample::new(drawn, fields))
     }
 

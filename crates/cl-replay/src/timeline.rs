@@ -110,7 +110,9 @@ impl Timeline {
         let head = (self.written % self.length as u64) as usize;
         let first = steps.min(self.length - head);
         self.slots.put(head * self.rows, tensors, 0, first * self.rows)?;
-        self.slots.put(0, tensors, first * self.rows, (steps - first) * self.rows)?;
+        if first < steps {
+            self.slots.put(0, tensors, first * self.rows, (steps - first) * self.rows)?;
+        }
         self.written += steps as u64;
         Ok(())
     }

@@ -202,7 +202,8 @@ impl Trajectories {
     /// more than there are; nothing is changed then.
     pub fn sample(&mut self, n: usize, draw: Draw) -> Result<Sample> {
         let (items, positions) = self.draw(n, draw)?;
-        let starts = items.iter().zip(&positions).map(|(item, &position)| (item.row as usize, position));
+        let starts =
+            items.iter().zip(&positions).map(|(item, &position)| (item.row as usize, position as usize));
         let fields = self.timeline.sequences(starts, self.grid.sample)?;
         Ok(Sample { fields, items })
     }
@@ -219,20 +220,24 @@ impl Trajectories {
     }
 
     /// Items, and where in the ring they begin.
-    pub(crate) fn draw(&mut self, n: usize, draw: Draw) -> Result<(Vec<Item>, Vec<usize>)> {
+    pub(crate) fn draw(&mut self, n: usize, draw: Draw) -> Result<(Vec<Item>, Vec<u32>)> {
         if !self.can_sample() {
             return Err(too_early(self.timeline.stored(), self.min_length, self.grid.sample));
         }
         let decoder = Decoder::new(&self.grid, self.timeline.written());
         let rows = self.grid.rows as u32;
         let chosen = draw.indices(n, self.len(), &mut self.rng)?;
-        Ok(match &self.episodes {
-            Some(episodes) => {
-                chosen.iter().map(|&i| decoder.at(episodes.whole.members()[i as usize])).unzip()
-            }
-            None if rows == 1 => chosen.iter().map(|&i| decoder.nth(0, i as usize)).unzip(),
-            None => chosen.iter().map(|&i| decoder.nth((i % rows) as usize, (i / rows) as usize)).unzip(),
-        })
+        let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        for i in chosen {
+            let (item, position) = match &self.episodes {
+                Some(episodes) => decoder.at(episodes.whole.members()[i as usize]),
+                None if rows == 1 => decoder.nth(0, i as usize),
+                None => decoder.nth((i % rows) as usize, (i / rows) as usize),
+            };
+            items.push(item);
+            positions.push(position as u32);
+        }
+        Ok((items, positions))
     }
 
     /// Writes everything to a file, the generator too; see [`snapshot::save`].

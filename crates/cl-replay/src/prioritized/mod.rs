@@ -61,7 +61,7 @@ pub struct Drawn {
     pub probabilities: Tensor,
     /// Importance weights (N · P)^−β by the rule of [`Weights`]: f32 (batch).
     pub weights: Tensor,
-    positions: Vec<usize>,
+    positions: Vec<u32>,
 }
 
 /// What was drawn by priority.
@@ -200,35 +200,37 @@ impl PrioritizedTrajectories {
             let ends = ends(&self.timeline, &episodes.fields, before)?;
             episodes.extend(&self.grid, before, &ends);
         }
-        for row in 0..self.grid.rows {
-            self.fill(row, gone.clone(), |_| 0.0)?;
+        // A full memory of single items: what comes takes the places of what goes.
+        let per_row = self.grid.per_row() as u64;
+        let replaced = gone.start + per_row == come.start && gone.end + per_row == come.end;
+        if !replaced {
+            for row in 0..self.grid.rows {
+                self.fill(row, gone.clone(), 0.0)?;
+            }
         }
         for row in 0..self.grid.rows {
-            self.fill(row, come.clone(), |_| priority)?;
+            self.fill(row, come.clone(), priority)?;
         }
         Ok(())
     }
 
     /// Sets the leaves of consecutive starts of a row; those across the end of an episode to zero.
-    fn fill(&mut self, row: usize, starts: std::ops::Range<u64>, value: impl Fn(u64) -> f32) -> Result<()> {
-        let Some(last) = starts.end.checked_sub(starts.start).filter(|&n| n > 0) else { return Ok(()) };
-        let (per_row, n) = (self.grid.per_row(), last as usize);
-        let at = self.grid.place(row, starts.start);
+    fn fill(&mut self, row: usize, starts: std::ops::Range<u64>, value: f32) -> Result<()> {
+        let n = starts.end.saturating_sub(starts.start) as usize;
+        if n == 0 {
+            return Ok(());
+        }
+        let (per_row, at) = (self.grid.per_row(), self.grid.place(row, starts.start));
         let first = n.min((row + 1) * per_row - at);
-        for (place, skip, n) in [(at, 0, first), (row * per_row, first, n - first)] {
-            if n == 0 {
-                continue;
-            }
-            let start = starts.start + skip as u64;
+        for (place, n) in [(at, first), (row * per_row, n - first)] {
             let leaf = |i: usize| match &self.episodes {
                 Some(episodes) if !episodes.whole.contains(place + i) => 0.0,
-                _ => value(start + i as u64),
+                _ => value,
             };
-            if n == 1 {
-                self.set_leaves(place, &[leaf(0)])?;
-            } else {
-                let leaves: Vec<f32> = (0..n).map(leaf).collect();
-                self.set_leaves(place, &leaves)?;
+            match n {
+                0 => {}
+                1 => self.set_leaves(place, &[leaf(0)])?,
+                _ => self.set_leaves(place, &(0..n).map(leaf).collect::<Vec<f32>>())?,
             }
         }
         Ok(())
@@ -311,7 +313,7 @@ impl PrioritizedTrajectories {
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
         let drawn = self.draw(n, beta)?;
         let starts = drawn.items.iter().zip(&drawn.positions);
-        let starts = starts.map(|(item, &position)| (item.row as usize, position));
+        let starts = starts.map(|(item, &position)| (item.row as usize, position as usize));
         let fields = self.timeline.sequences(starts, self.grid.sample)?;
         Ok(PrioritizedSample::new(drawn, fields))
     }
@@ -333,7 +335,12 @@ impl PrioritizedTrajectories {
         let (probabilities, weights) =
             importance(&leaves, self.tree.total(), self.len(), smallest, beta, self.config.weights);
         let decoder = Decoder::new(&self.grid, self.timeline.written());
-        let (items, positions) = places.iter().map(|&place| decoder.at(place)).unzip();
+        let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        for &place in &places {
+            let (item, position) = decoder.at(place);
+            items.push(item);
+            positions.push(position as u32);
+        }
         Ok(Drawn {
             items,
             probabilities: Tensor::from_vec(probabilities, n, &Device::Cpu)?,
@@ -342,8 +349,8 @@ impl PrioritizedTrajectories {
         })
     }
 
-    /// The experience of what was drawn.
-    pub(crate) fn positions(drawn: &Drawn) -> &[usize] {
+    /// Where in the ring the items begin that were drawn.
+    pub(crate) fn positions(drawn: &Drawn) -> &[u32] {
         &drawn.positions
     }
 

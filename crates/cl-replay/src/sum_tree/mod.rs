@@ -156,7 +156,14 @@ impl SumTree {
     /// tree is then unchanged.
     pub fn set(&mut self, index: usize, value: f32) -> Result<()> {
         self.check_index(index)?;
-        self.set_range(index, &[value])
+        check_leaf(index, value)?;
+        let (mut child, difference) = self.write(index, &[value], unit(-self.scale));
+        for level in &mut self.levels {
+            level[child / WIDE].add(child % WIDE, difference);
+            child /= WIDE;
+        }
+        self.grow(i128::from(difference));
+        Ok(())
     }
 
     /// Sets leaf `indices[i]` to `values[i]`, in order: the last of several values of a leaf stays.
@@ -195,7 +202,11 @@ impl SumTree {
     /// # Errors
     /// As [`set`](Self::set). The tree is then unchanged.
     pub fn set_range(&mut self, start: usize, values: &[f32]) -> Result<()> {
-        let Some(last) = values.len().checked_sub(1) else { return Ok(()) };
+        let last = match values {
+            [] => return Ok(()),
+            &[value] => return self.set(start, value),
+            _ => values.len() - 1,
+        };
         self.check_index(start.saturating_add(last))?;
         for (index, &value) in (start..).zip(values) {
             check_leaf(index, value)?;
@@ -258,7 +269,12 @@ impl SumTree {
             }
             levels = above;
         }
-        match i64::try_from(i128::from(self.total) + total) {
+        self.grow(total);
+    }
+
+    /// Changes the total; takes all sums anew where its units do not suit it any more.
+    fn grow(&mut self, difference: i128) {
+        match i64::try_from(i128::from(self.total) + difference) {
             Ok(total) if (total == 0 || total >= self.least()) && total <= MOST => self.total = total,
             _ => self.rebuild(),
         }
