@@ -344,14 +344,15 @@ impl SumTree {
         let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
         let words = words.as_chunks::<8>().0.iter().map(word);
         Ok(match strata {
-            Strata::Stratified => {
+            // With more draws than units, some segments would be empty.
+            Strata::Stratified if n as i64 <= self.total => {
                 // The first `longer` segments are one unit longer: together they are the total.
                 let (length, longer) = (self.total / n.max(1) as i64, self.total % n.max(1) as i64);
                 self.find_all((0..).zip(words).map(|(i, word)| {
                     i * length + i.min(longer) + below(length + i64::from(i < longer), word)
                 }))
             }
-            Strata::Independent => self.find_all(words.map(|word| below(self.total, word))),
+            _ => self.find_all(words.map(|word| below(self.total, word))),
         })
     }
 
@@ -442,7 +443,8 @@ impl TryFrom<Saved> for SumTree {
     type Error = Error;
     fn try_from(saved: Saved) -> Result<Self> {
         let mut tree = Self::new(saved.leaves.len())?;
-        tree.scale = saved.scale;
+        // No tree goes that far; where one claims to, the first change takes its sums anew.
+        tree.scale = saved.scale.clamp(-1000, 1000);
         tree.set_range(0, &saved.leaves)?;
         Ok(tree)
     }
