@@ -38,6 +38,10 @@ impl Grid {
             let why = format!("sequences of {sample} steps do not fit a memory of {length} steps a row");
             return Err(Error::invalid("sample", why));
         }
+        // Before anything of that size is made. Places are not more than steps.
+        if rows.checked_mul(length).is_none_or(|steps| steps >= u32::MAX as usize) {
+            return Err(Error::invalid("capacity", format!("{rows} rows of {length} steps are too many")));
+        }
         Ok(Self { rows, length, sample, period })
     }
 

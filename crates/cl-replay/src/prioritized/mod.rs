@@ -157,6 +157,10 @@ impl PrioritizedTrajectories {
             return Err(Error::invalid("alpha", format!("{} is not between 0 and 1", config.alpha)));
         }
         config.new_items.check()?;
+        if sizes.length > 0 && sizes.period > sizes.length {
+            let why = format!("{} is more than the {} steps of a row", sizes.period, sizes.length);
+            return Err(Error::invalid("period", why));
+        }
         let length = sizes.length - sizes.length % sizes.period.max(1);
         let sizes = Sequences { length, ..sizes };
         let (grid, episodes) = sizes.check(&schema)?;

@@ -5,6 +5,8 @@ use candle_core::{Device, Tensor};
 use cl_core::snapshot::{self, Kind};
 use serde::Serialize;
 
+pub mod steps;
+
 /// Samples that say who they are: `x` (n, 3) f32 of i, i + 0.25, i + 0.5 and `y` (n) u32 of i.
 pub fn samples(numbers: std::ops::Range<u32>) -> (Tensor, Tensor) {
     let n = numbers.len();
