@@ -70,20 +70,6 @@ impl Grid {
     pub(crate) fn place(&self, row: usize, start: u64) -> usize {
         row * self.per_row() + (start % self.per_row() as u64) as usize
     }
-
-    /// The start that an item has, if there may be such an item at all.
-    #[inline]
-    fn start_of(&self, item: Item) -> Result<u64> {
-        let period = self.period as u64;
-        if item.row as usize >= self.rows || (period > 1 && !item.time.is_multiple_of(period)) {
-            let why = format!(
-                "{item:?} is none: the memory has {} rows, and sequences begin at multiples of {period}",
-                self.rows
-            );
-            return Err(Error::invalid("item", why));
-        }
-        Ok(if period > 1 { item.time / period } else { item.time })
-    }
 }
 
 /// Between places, counts and items, for one state of the memory: without a division by item.
@@ -133,15 +119,31 @@ impl Decoder {
     /// [`Error::Invalid`] on an item that there never was.
     #[inline(always)]
     pub(crate) fn place(&self, item: Item) -> Result<Option<usize>> {
-        let start = self.grid.start_of(item)?;
-        if start >= self.held.1 {
-            return Err(Error::invalid("item", format!("{item:?}: no such sequence was completed yet")));
+        let period = self.grid.period as u64;
+        // Most memories have a period of one, and a division is dear.
+        let (start, rest) =
+            if period == 1 { (item.time, 0) } else { (item.time / period, item.time % period) };
+        if item.row as usize >= self.grid.rows || rest > 0 || start >= self.held.1 {
+            return Err(self.never(item));
         }
         Ok(start.checked_sub(self.held.0).map(|n| {
             let place = self.first_place + n as usize;
             let place = if place >= self.per_row { place - self.per_row } else { place };
             item.row as usize * self.per_row + place
         }))
+    }
+
+    #[cold]
+    fn never(&self, item: Item) -> Error {
+        let Grid { rows, period, .. } = self.grid;
+        let why = if item.row as usize >= rows {
+            format!("{item:?}: the memory has {rows} rows")
+        } else if !item.time.is_multiple_of(period as u64) {
+            format!("{item:?}: sequences begin at multiples of {period}")
+        } else {
+            format!("{item:?}: no such sequence was completed yet")
+        };
+        Error::invalid("item", why)
     }
 }
 

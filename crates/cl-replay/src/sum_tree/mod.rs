@@ -157,7 +157,7 @@ impl SumTree {
     pub fn set(&mut self, index: usize, value: f32) -> Result<()> {
         self.check_index(index)?;
         check_leaf(index, value)?;
-        let (mut child, difference) = self.write(index, &[value], unit(-self.scale));
+        let (mut child, difference) = self.write_one(index, value, unit(-self.scale));
         for level in &mut self.levels {
             level[child / WIDE].add(child % WIDE, difference);
             child /= WIDE;
@@ -185,11 +185,11 @@ impl SumTree {
         wide(
             #[inline(always)]
             || {
-                for (i, (&index, value)) in indices.iter().zip(values).enumerate() {
+                for (i, (&index, &value)) in indices.iter().zip(values).enumerate() {
                     if let Some(&ahead) = indices.get(i + AHEAD) {
                         prefetch(&self.blocks, ahead as usize / WIDE);
                     }
-                    changed.push(self.write(index as usize, std::slice::from_ref(value), scale));
+                    changed.push(self.write_one(index as usize, value, scale));
                 }
                 self.carry(&mut changed);
             },
@@ -230,17 +230,36 @@ impl SumTree {
     /// Writes leaves of one block; returns the block and by how much its sum has changed.
     #[inline(always)]
     fn write(&mut self, start: usize, values: &[f32], scale: f64) -> (usize, i64) {
-        let at = start / WIDE;
+        self.rewrite(start / WIDE, scale, |leaves| {
+            for (leaf, &value) in leaves[start % WIDE..].iter_mut().zip(values) {
+                *leaf = value;
+            }
+        })
+    }
+
+    /// Writes one leaf. Leaf by leaf in registers: a block that is read right behind a write to a part of it
+    /// waits for that write.
+    #[inline(always)]
+    fn write_one(&mut self, index: usize, value: f32, scale: f64) -> (usize, i64) {
+        self.rewrite(index / WIDE, scale, |leaves| {
+            for (i, leaf) in leaves.iter_mut().enumerate() {
+                *leaf = if i == index % WIDE { value } else { *leaf };
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn rewrite(&mut self, at: usize, scale: f64, change: impl Fn(&mut [f32; WIDE])) -> (usize, i64) {
         if let Some(level) = self.levels.first() {
             prefetch(level, at / WIDE);
         }
-        let block = &mut self.blocks[at];
-        let before = block.units(scale);
-        for (leaf, &value) in block.0[start % WIDE..].iter_mut().zip(values) {
-            // Adding 0 turns -0 into 0.
-            *leaf = value + 0.0;
-        }
-        (at, block.units(scale) - before)
+        let before = self.blocks[at];
+        let mut after = before;
+        change(&mut after.0);
+        // Adding 0 turns -0 into 0.
+        after.0 = after.0.map(|leaf| leaf + 0.0);
+        self.blocks[at] = after;
+        (at, after.units(scale) - before.units(scale))
     }
 
     /// Carries the differences of blocks up, level by level.
