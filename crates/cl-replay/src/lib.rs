@@ -29,6 +29,7 @@
 //! |---|---|
 //! | [`Reservoir`] | every sample of the stream so far with equal probability, without knowing its length |
 //! | [`ClassBalanced`] | as many samples of every group (class, task), chosen when the group is complete |
+//! | [`Scored`] | what scores say: gradient, uncertainty, novelty, age, use; see [`scored`], [`scores`], [`gss`] |
 //!
 //! [`Rows`] is the storage below, apart from any policy. Equal seeds give equal memories and equal draws;
 //! a memory can be saved and restored exactly, its generator included ([`Reservoir::save`]).
@@ -36,10 +37,18 @@
 
 mod class_balanced;
 mod draw;
+pub mod gss;
+mod k_center;
+pub mod neighbours;
+mod points;
 mod reservoir;
 mod rows;
+pub mod scored;
+pub mod scores;
 
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
+pub use k_center::{Centers, k_center};
 pub use reservoir::{Offer, Reservoir};
 pub use rows::Rows;
+pub use scored::Scored;
