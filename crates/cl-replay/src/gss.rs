@@ -71,10 +71,10 @@ pub struct Selection {
 /// The `k` of n samples whose gradients differ most: minimizes Σᵢⱼ cos(gᵢ, gⱼ) over the pairs of the subset,
 /// `cosines` (n, n) symmetric.
 ///
-/// A greedy choice is improved by exchanging pairs until no exchange helps; then branch and bound looks for
-/// something better, or proves that there is nothing, and gives up after `nodes` nodes of about (n²) steps
-/// each. Up to n = 20 a few thousand nodes are usually enough; with 0 the exchanges are all that is done. The
-/// authors, too, cut the search off (at 1000 nodes of a relaxed solver).
+/// Up to 16 greedy choices, each with another sample first, are improved by exchanging one sample for another
+/// until no exchange helps. Then branch and bound looks for something better than the best of them, or proves
+/// that there is nothing, and gives up after `nodes` nodes of about n² steps each; with 0, the exchanges are
+/// all that is done. (The authors' solver is cut off, too, after 1000 relaxed problems.)
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -95,8 +95,12 @@ pub fn select(cosines: &Tensor, k: usize, nodes: u64) -> Result<Selection> {
     if k > n {
         return Err(Error::invalid("select", format!("{k} of {n} samples cannot be chosen")));
     }
-    let mut best = problem.greedy(k);
-    problem.exchange(&mut best);
+    let starts = (0..n.clamp(1, STARTS)).map(|first| {
+        let mut subset = problem.greedy(k, first);
+        problem.exchange(&mut subset);
+        subset
+    });
+    let best = starts.min_by(|a, b| problem.cost(a).total_cmp(&problem.cost(b))).unwrap_or_default();
     let mut search = Search { problem: &problem, k, nodes, best_cost: problem.cost(&best), best };
     let optimal = search.branch(&mut Vec::with_capacity(k), 0.0, &(0..n).collect::<Vec<_>>());
     let mut best = search.best;
@@ -107,6 +111,9 @@ pub fn select(cosines: &Tensor, k: usize, nodes: u64) -> Result<Selection> {
         optimal,
     })
 }
+
+/// Greedy choices that are improved, each with another sample first.
+const STARTS: usize = 16;
 
 /// An improvement that is not one of rounding.
 const TOLERANCE: f64 = 1e-10;
@@ -155,9 +162,12 @@ impl Problem {
         self.at(i, i) + 2.0 * subset.iter().map(|&j| self.at(i, j)).sum::<f64>()
     }
 
-    /// One after the other, always the one that adds least.
-    fn greedy(&self, k: usize) -> Vec<usize> {
+    /// One after the other, always the one that adds least, after `first`.
+    fn greedy(&self, k: usize, first: usize) -> Vec<usize> {
         let mut added: Vec<f64> = (0..self.n).map(|i| self.at(i, i)).collect();
+        if let Some(added) = added.get_mut(first) {
+            *added = f64::NEG_INFINITY;
+        }
         let mut chosen = Vec::with_capacity(k);
         for _ in 0..k {
             let Some(next) = (0..self.n).min_by(|&i, &j| added[i].total_cmp(&added[j])) else { break };
