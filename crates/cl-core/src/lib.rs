@@ -8,6 +8,7 @@
 //! | [`rng`], [`init`] | randomness from an explicit seed |
 //! | [`snapshot`] | exact saving and restoring, with a checksum |
 //! | [`Units`] | which output units take part: the scenarios of continual learning |
+//! | [`prefetch`] | a hint to the processor, for gathers from large memories |
 //! | [`Error`] | what went wrong and what to do |
 //!
 //! **CPU only so far.** On a CUDA tensor an operation is an error that says so.
@@ -15,6 +16,7 @@ mod error;
 pub mod init;
 mod ops;
 mod params;
+mod prefetch;
 mod seed;
 pub mod snapshot;
 mod units;
@@ -23,5 +25,6 @@ pub use error::{Error, Result};
 pub use ops::per_sample;
 pub use ops::{Activation, AdamStep, Projection, Quadratic, SgdStep, TensorOps, project};
 pub use params::{Param, Params};
+pub use prefetch::prefetch;
 pub use seed::{Rng, rng};
 pub use units::Units;

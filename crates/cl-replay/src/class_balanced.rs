@@ -154,7 +154,7 @@ impl ClassBalanced {
         if let Some(old) = &self.rows {
             let mut start = 0;
             for (before, after) in self.groups.iter().zip(&groups) {
-                append(&mut rows, &old.views(start, after.len)?)?;
+                append(&mut rows, &old.copy(start, after.len)?)?;
                 start += before.len;
             }
         }

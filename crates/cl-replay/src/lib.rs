@@ -36,15 +36,18 @@
 #![forbid(unsafe_code)]
 
 mod class_balanced;
+mod column;
 mod draw;
 pub mod gss;
 mod k_center;
 pub mod neighbours;
 mod points;
+mod pow;
 mod reservoir;
 mod rows;
 pub mod scored;
 pub mod scores;
+mod sum_tree;
 
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
@@ -52,3 +55,10 @@ pub use k_center::{Centers, k_center};
 pub use reservoir::{Offer, Reservoir};
 pub use rows::Rows;
 pub use scored::Scored;
+pub use sum_tree::{Strata, SumTree};
+
+/// Runs a loop compiled for the widest instructions that the processor has; the numbers are the same with any.
+#[inline(always)]
+fn wide<R>(body: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(body)
+}

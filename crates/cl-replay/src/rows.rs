@@ -1,14 +1,16 @@
 //! The storage of every memory: a fixed number of slots, each one row of every column.
 
-use candle_core::{Device, Shape, Tensor};
+use candle_core::{DType, Device, Tensor};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// A fixed number of slots as a structure of arrays: one tensor a column, of shape (capacity, row...).
+use crate::column::{Column, row_type};
+
+/// A fixed number of slots as a structure of arrays: one array a column.
 ///
 /// The first batch that is written fixes number, row shapes, dtypes and device of the columns. Rows are
 /// written in place, and copied out: no tensor outside shares memory with the storage. Slots are filled
-/// from the first on, without gaps.
+/// from the first on, without gaps. Elements are u8, u32, i16, i32, i64, f32 or f64, and stay what they are.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -28,8 +30,8 @@ use serde::{Deserialize, Serialize};
 pub struct Rows {
     capacity: usize,
     len: usize,
-    /// (capacity, row...) each; none before the first write.
-    columns: Vec<Tensor>,
+    /// None before the first write.
+    columns: Vec<Column>,
 }
 
 impl Rows {
@@ -46,6 +48,14 @@ impl Rows {
             ));
         }
         Ok(Self { capacity, len: 0, columns: Vec::new() })
+    }
+
+    /// No rows yet, but columns of these dtypes and row shapes, on the CPU.
+    pub(crate) fn typed(capacity: usize, columns: &[(DType, &[usize])]) -> Result<Self> {
+        let mut rows = Self::new(capacity)?;
+        let host = |&(dtype, shape): &(DType, &[usize])| Column::host(dtype, shape, capacity);
+        rows.columns = columns.iter().map(host).collect::<Result<_>>()?;
+        Ok(rows)
     }
 
     /// The number of slots.
@@ -84,11 +94,9 @@ impl Rows {
             if batch.len() != self.columns.len() {
                 return Err(Error::mismatch("batch", count(self.columns.len()), count(batch.len())));
             }
-            for (column, new) in self.columns.iter().zip(batch) {
-                let (expected, got) = (row_type(column), row_type(new));
-                if expected != got {
-                    return Err(Error::mismatch("batch", format!("rows of {expected}, as before"), got));
-                }
+            for (column, new) in self.columns.iter().zip(batch).filter(|(column, new)| !column.fits(new)) {
+                let got = row_type(new.dtype(), &new.dims()[1..], new.device().location());
+                return Err(Error::mismatch("batch", format!("rows of {}, as before", column.row_type()), got));
             }
         }
         Ok(n)
@@ -118,13 +126,11 @@ impl Rows {
         let batch: Vec<Tensor> = batch.iter().map(|column| column.contiguous()).collect::<Result<_, _>>()?;
         if self.columns.is_empty() {
             self.columns =
-                batch.iter().map(|column| allocate(self.capacity, column)).collect::<Result<_>>()?;
+                batch.iter().map(|column| Column::like(column, self.capacity)).collect::<Result<_>>()?;
         }
         for (slot, row, run) in runs(places) {
-            for (column, new) in self.columns.iter().zip(&batch) {
-                if new.elem_count() > 0 {
-                    column.slice_set(&new.narrow(0, row, run)?, 0, slot)?;
-                }
+            for (column, new) in self.columns.iter_mut().zip(&batch) {
+                column.write(slot, new, row, run)?;
             }
         }
         self.len = len;
@@ -137,17 +143,16 @@ impl Rows {
     /// [`Error::Invalid`] before the first write, when there are no columns yet, and on a slot that holds
     /// no row.
     pub fn gather(&self, slots: &[u32]) -> Result<Vec<Tensor>> {
-        let Some(first) = self.columns.first() else {
+        if self.columns.is_empty() {
             return Err(Error::invalid("gather", "nothing was written yet"));
-        };
+        }
         if let Some(slot) = slots.iter().find(|&&slot| slot as usize >= self.len) {
             return Err(Error::invalid(
                 "gather",
                 format!("slot {slot} holds no row: {} are filled", self.len),
             ));
         }
-        let slots = Tensor::from_slice(slots, slots.len(), first.device())?;
-        Ok(self.columns.iter().map(|column| column.index_select(&slots, 0)).collect::<Result<_, _>>()?)
+        self.columns.iter().map(|column| column.gather(slots)).collect()
     }
 
     /// Copies of `n` rows from slot `start` on, one tensor (n, row...) a column; none before the first
@@ -156,8 +161,13 @@ impl Rows {
     /// # Errors
     /// [`Error::Invalid`] where not all of these slots are filled.
     pub fn copy(&self, start: usize, n: usize) -> Result<Vec<Tensor>> {
-        // Not `copy`, which clones the whole storage behind a view.
-        self.views(start, n)?.iter().map(|view| Ok(view.force_contiguous()?)).collect()
+        if start.checked_add(n).is_none_or(|end| end > self.len) {
+            return Err(Error::invalid(
+                "rows",
+                format!("{n} rows from slot {start} on: only {} are filled", self.len),
+            ));
+        }
+        self.columns.iter().map(|column| column.copy(start, n)).collect()
     }
 
     /// Moves the storage; batches must then come from that device.
@@ -165,20 +175,10 @@ impl Rows {
     /// # Errors
     /// candle's own.
     pub fn to_device(&mut self, device: &Device) -> Result<()> {
-        self.columns =
-            self.columns.iter().map(|column| column.to_device(device)).collect::<Result<_, _>>()?;
-        Ok(())
-    }
-
-    /// The rows themselves, for readers inside the crate.
-    pub(crate) fn views(&self, start: usize, n: usize) -> Result<Vec<Tensor>> {
-        if start.checked_add(n).is_none_or(|end| end > self.len) {
-            return Err(Error::invalid(
-                "rows",
-                format!("{n} rows from slot {start} on: only {} are filled", self.len),
-            ));
+        for column in self.columns.iter_mut().filter(|column| !column.is_on(device)) {
+            *column = column.to_device(device, self.capacity)?;
         }
-        self.columns.iter().map(|column| Ok(column.narrow(0, start, n)?)).collect()
+        Ok(())
     }
 }
 
@@ -195,18 +195,6 @@ pub(crate) fn pair(columns: Vec<Tensor>) -> Result<(Tensor, Tensor)> {
 
 fn count(n: usize) -> String {
     format!("{n} columns")
-}
-
-/// What has to stay equal from batch to batch, in words.
-fn row_type(column: &Tensor) -> String {
-    format!("{} {:?} on {:?}", column.dtype().as_str(), &column.dims()[1..], column.device().location())
-}
-
-/// Zeros (capacity, row...) for the rows of `column`.
-fn allocate(capacity: usize, column: &Tensor) -> Result<Tensor> {
-    let mut dims = column.dims().to_vec();
-    dims[0] = capacity;
-    Ok(Tensor::zeros(Shape::from(dims), column.dtype(), column.device())?)
 }
 
 /// Neighbouring rows that go to neighbouring slots, as (slot, row, length): one copy each.
@@ -228,7 +216,7 @@ struct Saved {
 
 impl Serialize for Rows {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let columns = self.views(0, self.len).map_err(serde::ser::Error::custom)?;
+        let columns = self.copy(0, self.len).map_err(serde::ser::Error::custom)?;
         Saved { capacity: self.capacity, len: self.len, columns }.serialize(serializer)
     }
 }

@@ -1,0 +1,270 @@
+//! One column of a storage: rows of one shape and dtype, on the CPU or on a device.
+
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
+use cl_core::{Error, Result, prefetch};
+
+/// How many rows ahead memory is asked for: hides the latency of reads that no cache answers.
+const AHEAD: usize = 8;
+/// The rest of a long row the processor fetches by itself.
+const MOST_LINES: usize = 8;
+const LINE_BYTES: usize = 64;
+
+/// A fixed number of rows.
+#[derive(Debug)]
+pub(crate) struct Column {
+    dtype: DType,
+    /// Of one row.
+    shape: Vec<usize>,
+    /// Elements of one row.
+    width: usize,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// In own memory, as plain bits: a gather from there costs a third of candle's, which starts from zeros
+    /// and does not look ahead.
+    Host(Vec<u64>),
+    /// In a file.
+    Mapped(memmap2::MmapMut),
+    /// (capacity, row...)
+    Device(Tensor),
+}
+
+/// What can be stored: plain bits, of which candle knows where a tensor keeps them.
+pub(crate) trait Element: WithDType + bytemuck::Pod {
+    fn of(storage: &CpuStorage) -> Option<&[Self]>;
+}
+
+macro_rules! element {
+    ($($t:ty: $variant:ident),*) => {
+        $(impl Element for $t {
+            #[inline(always)]
+            fn of(storage: &CpuStorage) -> Option<&[Self]> {
+                match storage {
+                    CpuStorage::$variant(elements) => Some(elements),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+element!(u8: U8, u32: U32, i16: I16, i32: I32, i64: I64, f32: F32, f64: F64);
+
+/// Runs `$body` with `$T` standing for the element type of `$dtype`.
+macro_rules! for_element {
+    ($dtype:expr, $T:ident => $body:expr) => {{
+        macro_rules! arm {
+            ($t:ty) => {{
+                type $T = $t;
+                $body
+            }};
+        }
+        match $dtype {
+            DType::U8 => arm!(u8),
+            DType::U32 => arm!(u32),
+            DType::I16 => arm!(i16),
+            DType::I32 => arm!(i32),
+            DType::I64 => arm!(i64),
+            DType::F32 => arm!(f32),
+            DType::F64 => arm!(f64),
+            other => Err(unsupported(other)),
+        }
+    }};
+}
+
+fn unsupported(dtype: DType) -> Error {
+    let why = format!("{} cannot be stored; u8, u32, i16, i32, i64, f32 and f64 can", dtype.as_str());
+    Error::invalid("dtype", why)
+}
+
+/// Bytes of a row.
+///
+/// # Errors
+/// [`Error::Invalid`] on a dtype that cannot be stored.
+pub(crate) fn row_bytes(dtype: DType, shape: &[usize]) -> Result<usize> {
+    let size: usize = for_element!(dtype, T => Ok::<_, Error>(size_of::<T>()))?;
+    Ok(size * shape.iter().product::<usize>())
+}
+
+impl Column {
+    /// Zeros on the CPU. Memory is taken as rows are written.
+    pub(crate) fn host(dtype: DType, shape: &[usize], capacity: usize) -> Result<Self> {
+        let bytes = row_bytes(dtype, shape)?.checked_mul(capacity);
+        let words = bytes.filter(|&bytes| bytes < isize::MAX as usize).map(|bytes| bytes.div_ceil(8));
+        let words = words.ok_or_else(|| {
+            Error::invalid("capacity", format!("{capacity} rows of {shape:?} are more than can be addressed"))
+        })?;
+        Ok(Self::new(dtype, shape, Data::Host(vec![0; words])))
+    }
+
+    /// What stands in a file, of `capacity · row_bytes` bytes at least.
+    pub(crate) fn mapped(dtype: DType, shape: &[usize], map: memmap2::MmapMut) -> Self {
+        Self::new(dtype, shape, Data::Mapped(map))
+    }
+
+    /// For the rows of `example` (n, row...), where that is.
+    pub(crate) fn like(example: &Tensor, capacity: usize) -> Result<Self> {
+        let (dtype, shape) = (example.dtype(), &example.dims()[1..]);
+        let column = Self::host(dtype, shape, capacity)?;
+        if example.device().is_cpu() { Ok(column) } else { column.to_device(example.device(), capacity) }
+    }
+
+    fn new(dtype: DType, shape: &[usize], data: Data) -> Self {
+        Self { dtype, shape: shape.to_vec(), width: shape.iter().product(), data }
+    }
+
+    /// Whether the rows of a batch (n, row...) are of its kind.
+    #[inline]
+    pub(crate) fn fits(&self, batch: &Tensor) -> bool {
+        let on_my_device = match &self.data {
+            Data::Device(tensor) => batch.device().same_device(tensor.device()),
+            _ => batch.device().is_cpu(),
+        };
+        batch.dtype() == self.dtype && batch.dims().get(1..) == Some(&self.shape[..]) && on_my_device
+    }
+
+    /// What a row is, in words.
+    pub(crate) fn row_type(&self) -> String {
+        let location = match &self.data {
+            Data::Device(tensor) => tensor.device().location(),
+            _ => Device::Cpu.location(),
+        };
+        row_type(self.dtype, &self.shape, location)
+    }
+
+    /// Writes `n` rows of a contiguous batch, from row `row` on, into the slots from `slot` on.
+    pub(crate) fn write(&mut self, slot: usize, batch: &Tensor, row: usize, n: usize) -> Result<()> {
+        let width = self.width;
+        if let Data::Device(tensor) = &self.data {
+            if width > 0 {
+                tensor.slice_set(&batch.narrow(0, row, n)?, 0, slot)?;
+            }
+            return Ok(());
+        }
+        let (storage, layout) = batch.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            return Err(Error::mismatch("batch", "the CPU", format!("{:?}", batch.device().location())));
+        };
+        for_element!(self.dtype, T => {
+            let from = T::of(storage).zip(layout.contiguous_offsets());
+            let from = from.and_then(|(all, (start, _))| all.get(start + row * width..start + (row + n) * width));
+            let to = self.elements_mut::<T>().get_mut(slot * width..(slot + n) * width);
+            let (Some(from), Some(to)) = (from, to) else {
+                return Err(Error::invalid("write", format!("{n} rows from {row} on do not fit slot {slot}")));
+            };
+            to.copy_from_slice(from);
+            Ok(())
+        })
+    }
+
+    /// Copies of the rows in `slots`, as (slots, row...).
+    pub(crate) fn gather(&self, slots: &[u32]) -> Result<Tensor> {
+        if let Data::Device(tensor) = &self.data {
+            let slots = Tensor::from_slice(slots, slots.len(), tensor.device())?;
+            return Ok(tensor.index_select(&slots, 0)?);
+        }
+        let width = self.width;
+        for_element!(self.dtype, T => {
+            let rows = self.elements::<T>();
+            let line = LINE_BYTES / size_of::<T>();
+            let mut out = Vec::<T>::with_capacity(slots.len() * width);
+            for (i, &slot) in slots.iter().enumerate() {
+                if let Some(&ahead) = slots.get(i + AHEAD) {
+                    let start = ahead as usize * width;
+                    for at in (start..start + width).step_by(line).take(MOST_LINES) {
+                        prefetch(rows, at);
+                    }
+                }
+                let start = slot as usize * width;
+                let row = rows.get(start..start + width);
+                out.extend_from_slice(row.ok_or_else(|| Error::invalid("slot", format!("there is no {slot}")))?);
+            }
+            Ok(Tensor::from_vec(out, self.dims(slots.len()), &Device::Cpu)?)
+        })
+    }
+
+    /// A copy of `n` rows from `slot` on, as (n, row...).
+    pub(crate) fn copy(&self, slot: usize, n: usize) -> Result<Tensor> {
+        if let Data::Device(tensor) = &self.data {
+            // Not `copy`, which clones the whole storage behind a view.
+            return Ok(tensor.narrow(0, slot, n)?.force_contiguous()?);
+        }
+        for_element!(self.dtype, T => {
+            let rows = self.elements::<T>().get(slot * self.width..(slot + n) * self.width);
+            let rows = rows.ok_or_else(|| Error::invalid("rows", format!("there are no {n} from {slot} on")))?;
+            Ok(Tensor::from_slice(rows, self.dims(n), &Device::Cpu)?)
+        })
+    }
+
+    /// Row by row, as f64: for readers of rewards and flags, of one element a row.
+    pub(crate) fn scalars(&self, slots: impl Iterator<Item = usize>) -> Result<Vec<f64>> {
+        if self.width != 1 || matches!(self.data, Data::Device(_)) {
+            let why = format!("one number a row on the CPU is needed, not {}", self.row_type());
+            return Err(Error::invalid("field", why));
+        }
+        for_element!(self.dtype, T => {
+            let rows = self.elements::<T>();
+            let out: Option<Vec<f64>> = slots.map(|slot| rows.get(slot).map(|&v| v.to_f64())).collect();
+            out.ok_or_else(|| Error::invalid("slot", "there is none such"))
+        })
+    }
+
+    /// The same, on `device`.
+    pub(crate) fn to_device(&self, device: &Device, capacity: usize) -> Result<Self> {
+        let data = match (&self.data, device.is_cpu()) {
+            (Data::Device(tensor), false) => Data::Device(tensor.to_device(device)?),
+            (Data::Device(tensor), true) => {
+                let mut host = Self::host(self.dtype, &self.shape, capacity)?;
+                host.write(0, &tensor.to_device(device)?, 0, capacity)?;
+                host.data
+            }
+            (_, false) => Data::Device(self.copy(0, capacity)?.to_device(device)?),
+            (Data::Host(words), true) => Data::Host(words.clone()),
+            (Data::Mapped(_), true) => {
+                let mut host = Self::host(self.dtype, &self.shape, capacity)?;
+                host.write(0, &self.copy(0, capacity)?, 0, capacity)?;
+                host.data
+            }
+        };
+        Ok(Self::new(self.dtype, &self.shape, data))
+    }
+
+    /// Whether it is there already.
+    pub(crate) fn is_on(&self, device: &Device) -> bool {
+        match &self.data {
+            Data::Device(tensor) => tensor.device().same_device(device),
+            _ => device.is_cpu(),
+        }
+    }
+
+    fn dims(&self, n: usize) -> Shape {
+        let mut dims = Vec::with_capacity(1 + self.shape.len());
+        dims.push(n);
+        dims.extend(&self.shape);
+        Shape::from(dims)
+    }
+
+    #[inline(always)]
+    fn elements<T: Element>(&self) -> &[T] {
+        match &self.data {
+            Data::Host(words) => bytemuck::try_cast_slice(words).unwrap_or_default(),
+            Data::Mapped(map) => bytemuck::try_cast_slice(map).unwrap_or_default(),
+            Data::Device(_) => &[],
+        }
+    }
+
+    #[inline(always)]
+    fn elements_mut<T: Element>(&mut self) -> &mut [T] {
+        match &mut self.data {
+            Data::Host(words) => bytemuck::try_cast_slice_mut(words).unwrap_or_default(),
+            Data::Mapped(map) => bytemuck::try_cast_slice_mut(map).unwrap_or_default(),
+            Data::Device(_) => &mut [],
+        }
+    }
+}
+
+/// What has to stay equal from batch to batch, in words.
+pub(crate) fn row_type(dtype: DType, shape: &[usize], location: candle_core::DeviceLocation) -> String {
+    format!("{} {shape:?} on {location:?}", dtype.as_str())
+}
