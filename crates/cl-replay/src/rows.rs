@@ -96,7 +96,11 @@ impl Rows {
             }
             for (column, new) in self.columns.iter().zip(batch).filter(|(column, new)| !column.fits(new)) {
                 let got = row_type(new.dtype(), &new.dims()[1..], new.device().location());
-                return Err(Error::mismatch("batch", format!("rows of {}, as before", column.row_type()), got));
+                return Err(Error::mismatch(
+                    "batch",
+                    format!("rows of {}, as before", column.row_type()),
+                    got,
+                ));
             }
         }
         Ok(n)
