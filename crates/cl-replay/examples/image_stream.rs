@@ -74,7 +74,7 @@ pub fn main() -> Result<()> {
         print!("{name:<10} {accuracy:>9.3}");
         match memory {
             Some(_) => {
-                println!(" {:>10.3} {:>15.1}", mean(&|run| run.distance), mean(&|run| run.fewest as f64))
+                println!(" {:>10.3} {:>15.1}", mean(&|run| run.distance), mean(&|run| run.fewest as f64));
             }
             None => println!(),
         }

@@ -14,15 +14,19 @@
 //!
 //! # fn main() -> cl_core::Result<()> {
 //! # fn gradients(x: &Tensor, _y: &Tensor) -> cl_core::Result<Tensor> { Ok((x - 0.5)?) }
-//! let mut memory = Scored::new(4, &["similarity"], Evict::GssGreedy("similarity".into()), cl_core::rng(0, "memory"))?;
+//! let policy = Evict::GssGreedy("similarity".into());
+//! let mut memory = Scored::new(4, &["similarity"], policy, cl_core::rng(0, "memory"))?;
 //! let mut draws = cl_core::rng(0, "gss");
-//! for step in 0..20 {
-//!     let (x, y) = (Tensor::full(step as f32 % 3.0, (2, 5), &Device::Cpu)?, Tensor::zeros(2, candle_core::DType::U32, &Device::Cpu)?);
+//! for step in 0..20u32 {
+//!     let x = Tensor::full(step as f32 % 3.0, (2, 5), &Device::Cpu)?;
+//!     let y = Tensor::full(step % 3, 2, &Device::Cpu)?;
 //!     let similarity = if memory.is_empty() {
 //!         Tensor::full(gss::FIRST, 2, &Device::Cpu)?
 //!     } else {
-//!         let random = memory.peek(memory.len().min(10), &Strategy::Uniform(Draw::WithoutReplacement), &mut draws)?;
-//!         gss::similarity(&scores::cosine(&gradients(&x, &y)?, &gradients(&random.x, &random.y)?)?)?
+//!         let uniform = Strategy::Uniform(Draw::WithoutReplacement);
+//!         let random = memory.peek(memory.len().min(10), &uniform, &mut draws)?;
+//!         let (new, old) = (gradients(&x, &y)?, gradients(&random.x, &random.y)?);
+//!         gss::similarity(&scores::cosine(&new, &old)?)?
 //!     };
 //!     memory.offer(&x, &y, &[("similarity", &similarity)])?;
 //! }
@@ -131,21 +135,20 @@ impl Problem {
             dims => return Err(Error::mismatch("select", "cosines (n, n)", format!("{dims:?}"))),
         };
         let given = cosines.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        if let Some(at) = given.iter().position(|value| !value.is_finite()) {
+            return Err(Error::invalid("select", format!("({}, {}) is {}", at / n, at % n, given[at])));
+        }
         let mut cosines = given.clone();
         for i in 0..n {
             for j in 0..n {
                 let (a, b) = (given[i * n + j], given[j * n + i]);
-                // Also false where one is NaN or both are infinite.
-                if !((a - b).abs() <= 1e-3) {
+                if (a - b).abs() > 1e-3 {
                     return Err(Error::invalid("select", format!("({i}, {j}) is {a}, ({j}, {i}) is {b}")));
                 }
                 cosines[i * n + j] = 0.5 * (a + b);
             }
         }
-        match given.iter().all(|value| value.is_finite()) {
-            true => Ok(Self { n, cosines }),
-            false => Err(Error::invalid("select", "a cosine is not finite")),
-        }
+        Ok(Self { n, cosines })
     }
 
     fn at(&self, i: usize, j: usize) -> f64 {

@@ -52,16 +52,17 @@ impl Points {
 /// ‖a − b‖² in f64: a difference of two f32 and its square are exact there, only the sum is rounded, always
 /// in the same order. Whoever compares distances gets the same number for the same two points.
 pub(crate) fn squared_distance<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> f64 {
-    let mut lanes = [0f64; 4];
-    let (a, b) = (a.chunks_exact(4), b.chunks_exact(4));
-    let rest = a.remainder().iter().zip(b.remainder());
-    for (a, b) in a.zip(b) {
-        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += (a.into() - b.into()).powi(2);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let square = |a: T, b: T| (a.into() - b.into()).powi(2);
+    let mut lanes = [0f64; 8];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..8 {
+            lanes[i] += square(a[i], b[i]);
         }
     }
-    for (lane, (&a, &b)) in lanes.iter_mut().zip(rest) {
-        *lane += (a.into() - b.into()).powi(2);
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += square(a, b);
     }
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
 }

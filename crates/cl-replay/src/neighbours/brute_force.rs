@@ -156,9 +156,24 @@ impl Neighbours for BruteForce {
     }
 }
 
-/// The k-th smallest of more than k values.
+/// The k-th smallest of more than k values, 0 < k: the largest of a list of the k smallest so far, sorted.
 fn kth(values: &[f32], k: usize) -> f64 {
-    let mut values = values.to_vec();
-    let (_, &mut kth, _) = values.select_nth_unstable_by(k - 1, f32::total_cmp);
+    let (start, rest) = values.split_at(k);
+    let mut smallest = start.to_vec();
+    smallest.sort_unstable_by(f32::total_cmp);
+    // Nearly all values are above it, and blocks of them are skipped at once.
+    let mut kth = smallest[k - 1];
+    for block in rest.chunks(64) {
+        if block.iter().fold(f32::INFINITY, |least, &value| least.min(value)) < kth {
+            for &value in block.iter().filter(|&&value| value < kth) {
+                if value < smallest[k - 1] {
+                    let at = smallest.partition_point(|&other| other <= value);
+                    smallest.pop();
+                    smallest.insert(at, value);
+                }
+            }
+            kth = smallest[k - 1];
+        }
+    }
     kth.into()
 }

@@ -67,14 +67,26 @@ impl KdTree {
         Ok(())
     }
 
-    /// The points of the tree that are still there, nearest first, up to a distance.
-    fn in_tree<'a>(&'a self, query: &'a [f64], radius: f64) -> Result<impl Iterator<Item = Neighbour> + 'a> {
-        let held = |&(id, stamp): &(u64, u64)| self.points.get(&id).is_some_and(|held| held.stamp == stamp);
-        let found = self.tree.iter_nearest(query, &squared_distance::<f64>).map_err(refused)?;
-        let found = found.map(|(squared, entry)| (squared.sqrt(), entry));
-        let found = found.take_while(move |&(distance, _)| distance <= radius);
-        let found = found.filter(move |&(_, entry)| held(entry));
-        Ok(found.map(|(distance, &(id, _))| Neighbour { id, distance }))
+    /// What the tree found, if it is still there.
+    fn held(&self, (squared, &(id, stamp)): (f64, &(u64, u64))) -> Option<Neighbour> {
+        let held = self.points.get(&id).is_some_and(|held| held.stamp == stamp);
+        held.then_some(Neighbour { id, distance: squared.sqrt() })
+    }
+
+    /// The `k` nearest points of the tree, and maybe others.
+    fn in_tree(&self, query: &[f64], k: usize) -> Result<Vec<Neighbour>> {
+        let mut ask = k + 1;
+        loop {
+            let entries = self.tree.nearest(query, ask, &squared_distance::<f64>).map_err(refused)?;
+            let (all, reached) = (entries.len() < ask, entries.last().map(|(squared, _)| squared.sqrt()));
+            let found: Vec<Neighbour> = entries.into_iter().filter_map(|entry| self.held(entry)).collect();
+            // Among equally near points the tree chooses as it likes: only what is nearer than the last one
+            // is sure to be there.
+            if all || found.get(k - 1).is_some_and(|last| Some(last.distance) < reached) {
+                return Ok(found);
+            }
+            ask *= 2;
+        }
     }
 
     /// The points that are not in the tree.
@@ -118,17 +130,8 @@ impl Neighbours for KdTree {
         let queries = Points::new("queries", queries, Some(self.dimension))?;
         let one = |query: &[f32]| {
             let query = wide(query);
-            let mut found: Vec<Neighbour> = Vec::new();
-            if k > 0 {
-                for next in self.in_tree(&query, f64::INFINITY)? {
-                    // The tree gives equally near points in any order: all of them are needed.
-                    if found.len() >= k && next.distance > found[k - 1].distance {
-                        break;
-                    }
-                    found.push(next);
-                }
-                found.extend(self.in_list(&query));
-            }
+            let mut found = if k > 0 { self.in_tree(&query, k)? } else { Vec::new() };
+            found.extend(self.in_list(&query));
             found.sort_unstable_by(Neighbour::order);
             found.truncate(k);
             Ok(found)
@@ -141,8 +144,14 @@ impl Neighbours for KdTree {
         let queries = Points::new("queries", queries, Some(self.dimension))?;
         let one = |query: &[f32]| {
             let query = wide(query);
-            let mut found: Vec<Neighbour> = self.in_tree(&query, radius)?.collect();
-            found.extend(self.in_list(&query).filter(|found| found.distance <= radius));
+            let squared = radius.powi(2) * (1.0 + 1e-12); // the rounding of the root
+            let entries = self.tree.within(&query, squared, &squared_distance::<f64>).map_err(refused)?;
+            let mut found: Vec<Neighbour> = entries
+                .into_iter()
+                .filter_map(|entry| self.held(entry))
+                .chain(self.in_list(&query))
+                .collect();
+            found.retain(|found| found.distance <= radius);
             found.sort_unstable_by(Neighbour::order);
             Ok(found)
         };

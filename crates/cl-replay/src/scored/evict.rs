@@ -146,8 +146,9 @@ impl Eviction for Evict {
         match self {
             Self::LowestScore(name) | Self::GssGreedy(name) => position(names, name).map(drop),
             Self::LeastWorth(worth) => {
-                let weights = worth.scores.iter().map(|&(_, weight)| weight);
-                if !weights.chain([worth.age, worth.access]).all(f64::is_finite) || !(worth.tau > 0.0) {
+                let mut weights =
+                    worth.scores.iter().map(|&(_, weight)| weight).chain([worth.age, worth.access]);
+                if !weights.all(f64::is_finite) || worth.tau.is_nan() || worth.tau <= 0.0 {
                     let why = format!("finite weights and a tau above 0 are needed: {worth:?}");
                     return Err(Error::invalid("worth", why));
                 }
