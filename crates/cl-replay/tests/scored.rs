@@ -322,6 +322,10 @@ fn softmax_draws() {
     let cold = |draw| Strategy::Softmax { value: "a".into(), temperature: 1.0, draw };
     assert_eq!(drawn(&mut memory, 3, &cold(Draw::WithoutReplacement)), [1, 0, 2]);
     assert_eq!(drawn(&mut memory, 3, &cold(Draw::WithReplacement)), [1, 1, 1]);
+    // A value over a temperature may be more than there is a number for.
+    let frozen =
+        Strategy::Softmax { value: "a".into(), temperature: f64::MIN_POSITIVE, draw: Draw::WithReplacement };
+    assert_eq!(drawn(&mut memory, 3, &frozen), [1, 1, 1]);
 }
 
 /// Each score from 0 to 1, whatever its scale; a constant one says nothing.
