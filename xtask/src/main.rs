@@ -1,6 +1,7 @@
 //! The developer's commands: `cargo xtask bench` and `cargo xtask data`.
 
 mod bench;
+mod cliffwalk;
 mod data;
 mod speed;
 mod watch;

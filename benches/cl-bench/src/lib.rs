@@ -8,10 +8,12 @@
 //! | [`results`] | the file of finished runs: append-only, torn lines cut off, locked |
 //! | [`published`] | whether two means agree |
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
-//! | [`speed`] | our training steps beside PyTorch's and Avalanche's |
+//! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
+//! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
 //! | [`clock`] | processor time and memory |
 
 mod class_orders;
+pub mod cliffwalk;
 pub mod clock;
 pub mod published;
 pub mod report;

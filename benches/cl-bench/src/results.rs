@@ -1,25 +1,44 @@
-//! The results file: one JSON line per finished run, appended when the run ends and never rewritten.
+//! The results file: one JSON line per finished run, appended when the run ends and never rewritten. What a
+//! line holds is the suite's: a [`Record`] in the tables of accuracies, another [`Line`] elsewhere.
 //!
 //! What was computed is kept: an interrupted write leaves at most one torn last line, which the next
-//! [`Results::open`] cuts off and reports; everything before it stands. A file that is not ours, or
+//! [`Lines::open`] cuts off and reports; everything before it stands. A file that is not ours, or
 //! was altered, is an error and stays as it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::Hash;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use cl_core::{Error, Result};
 use cl_metrics::RMatrix;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The name of the results file within its folder.
 pub const FILE_NAME: &str = "results.jsonl";
 
-/// How every line begins, [`Record::suite`] being the first field. Tells a torn line from a foreign file.
+/// How every line begins, `suite` being the first field. Tells a torn line from a foreign file.
 const BEGINNING: &[u8] = br#"{"suite":"#;
+
+/// What a line of a results file holds. Its first field is the name of its suite, in `suite`.
+pub trait Line: Clone + Serialize + DeserializeOwned {
+    /// What makes a run this run: equal keys, equal numbers.
+    type Key: Clone + fmt::Debug + Eq + Hash;
+
+    /// What makes this run this run.
+    fn key(&self) -> Self::Key;
+
+    /// Refuses what could not be read again. JSON knows no NaN and no infinity: it would store `null`.
+    ///
+    /// # Errors
+    ///
+    /// Names what is wrong.
+    fn check(&self) -> Result<()>;
+}
 
 /// One finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,8 +136,15 @@ impl Record {
     pub fn r_matrix(&self) -> Result<RMatrix> {
         RMatrix::new(self.baseline.clone(), self.r.clone())
     }
+}
 
-    /// JSON knows no NaN and no infinity: it would store `null`, and the line could not be read again.
+impl Line for Record {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        self.key()
+    }
+
     fn check(&self) -> Result<()> {
         self.r_matrix()?;
         let times = [
@@ -135,7 +161,7 @@ impl Record {
     }
 }
 
-/// A torn last line that [`Results::open`] cut off: a write that was interrupted. That run is lost and
+/// A torn last line that [`Lines::open`] cut off: a write that was interrupted. That run is lost and
 /// will be computed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
@@ -163,15 +189,18 @@ impl fmt::Display for Torn {
 
 /// A results file open for appending, locked against other processes until it is dropped.
 #[derive(Debug)]
-pub struct Results {
+pub struct Lines<L: Line> {
     path: PathBuf,
     file: Box<dyn Storage>,
     length: u64,
-    records: Vec<Record>,
-    index: HashMap<Key, usize>,
+    records: Vec<L>,
+    index: HashMap<L::Key, usize>,
 }
 
-/// What [`Results`] needs of a file. A trait so that a test can fill the disk.
+/// The results file of a table of accuracies.
+pub type Results = Lines<Record>;
+
+/// What [`Lines`] needs of a file. A trait so that a test can fill the disk.
 trait Storage: Write + Seek + Send + fmt::Debug {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
@@ -195,13 +224,13 @@ impl Storage for File {
 
 /// A child process that is being started holds copies of all open files for a moment, and with them the
 /// lock, beyond the end of this value: so it is given back here.
-impl Drop for Results {
+impl<L: Line> Drop for Lines<L> {
     fn drop(&mut self) {
         self.file.release();
     }
 }
 
-impl Results {
+impl<L: Line> Lines<L> {
     /// Opens `dir/results.jsonl` for appending, making both where missing, and reads what is there. A
     /// torn last line is cut off and returned as a warning.
     ///
@@ -243,7 +272,7 @@ impl Results {
     /// A record that cannot be stored (an accuracy outside 0..=1, a number that is not finite) or is
     /// there already; a write that fails, on a full disk for instance: the file is then cut back to
     /// what it was, and stays usable.
-    pub fn append(&mut self, record: &Record) -> Result<()> {
+    pub fn append(&mut self, record: &L) -> Result<()> {
         record.check()?;
         let key = record.key();
         if self.index.contains_key(&key) {
@@ -281,17 +310,17 @@ impl Results {
     }
 
     /// Whether that run is stored.
-    pub fn contains(&self, key: &Key) -> bool {
+    pub fn contains(&self, key: &L::Key) -> bool {
         self.index.contains_key(key)
     }
 
     /// That run, if it is stored.
-    pub fn get(&self, key: &Key) -> Option<&Record> {
+    pub fn get(&self, key: &L::Key) -> Option<&L> {
         self.index.get(key).map(|&at| &self.records[at])
     }
 
     /// All runs, in the order in which they ended.
-    pub fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[L] {
         &self.records
     }
 
@@ -299,19 +328,28 @@ impl Results {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Reads a results file without touching or locking it. A torn last line is left out and returned.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is not a results file, or a line is malformed or occurs twice.
+    pub fn read(path: impl AsRef<Path>) -> Result<(Vec<L>, Option<Torn>)> {
+        let path = path.as_ref();
+        must_be_regular(path)?;
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let Parsed { records, torn, .. } = parse::<L>(path, &bytes)?;
+        Ok((records, torn))
+    }
 }
 
-/// Reads a results file without touching or locking it. A torn last line is left out and returned.
+/// Reads the results file of a table of accuracies; see [`Lines::read`].
 ///
 /// # Errors
 ///
-/// It cannot be read, is not a results file, or a line is malformed or occurs twice.
+/// As there.
 pub fn read(path: impl AsRef<Path>) -> Result<(Vec<Record>, Option<Torn>)> {
-    let path = path.as_ref();
-    must_be_regular(path)?;
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let Parsed { records, torn, .. } = parse(path, &bytes)?;
-    Ok((records, torn))
+    Results::read(path)
 }
 
 /// A device or a folder in the file's place would be read for ever, or give an error without its name.
@@ -338,10 +376,9 @@ fn lock(file: &File, path: &Path) -> Result<()> {
     }
 }
 
-#[derive(Default)]
-struct Parsed {
-    records: Vec<Record>,
-    index: HashMap<Key, usize>,
+struct Parsed<L: Line> {
+    records: Vec<L>,
+    index: HashMap<L::Key, usize>,
     /// How many bytes from the start are whole records.
     kept: usize,
     torn: Option<Torn>,
@@ -349,11 +386,12 @@ struct Parsed {
     unfinished: bool,
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
-    let mut parsed = Parsed::default();
+fn parse<L: Line>(path: &Path, bytes: &[u8]) -> Result<Parsed<L>> {
+    let mut parsed =
+        Parsed { records: Vec::<L>::new(), index: HashMap::new(), kept: 0, torn: None, unfinished: false };
     for (at, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
         let ended = line.ends_with(b"\n");
-        match record(line) {
+        match record::<L>(line) {
             Ok(record) => {
                 if let Some(first) = parsed.index.insert(record.key(), at) {
                     let (first, second) = (first + 1, at + 1);
@@ -382,8 +420,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed> {
     Ok(parsed)
 }
 
-fn record(line: &[u8]) -> std::result::Result<Record, String> {
-    let record: Record = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+fn record<L: Line>(line: &[u8]) -> std::result::Result<L, String> {
+    let record: L = serde_json::from_slice(line).map_err(|e| e.to_string())?;
     record.check().map_err(|e| e.to_string())?;
     Ok(record)
 }

@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use cl_bench::cliffwalk::{self, Findings, Protocol};
 use cl_bench::report::Report;
+use cl_bench::results::Lines;
 use cl_bench::runner::{self, Options};
 use cl_bench::{results, suites};
 
@@ -92,4 +94,31 @@ fn split_mnist_hsu() {
     let report = report("split-mnist-hsu", 1);
     check_missed("split-mnist-hsu", &report);
     check_readme("split-mnist-hsu", &report.summary().unwrap());
+}
+
+/// The claims of the paper that the committed runs do not bear out.
+const NOT_BORNE_OUT: &[&str] = &["linear: the oracle's speed-up is exponential too"];
+
+#[test]
+fn per_cliffwalk() {
+    let folder = root().join("benches/results");
+    let (runs, torn) = Lines::<cliffwalk::Run>::read(folder.join("per-cliffwalk.jsonl")).unwrap();
+    assert!(torn.is_none());
+    // Two representations, five strategies.
+    assert_eq!(runs.len() as u64, 10 * cliffwalk::SEEDS);
+    let findings = Findings::of(&Protocol::default(), cliffwalk::SEEDS, &runs).unwrap();
+    let claims = findings.claims();
+    assert!(claims.iter().all(|claim| claim.holds.is_some()), "runs of another protocol are committed");
+    let missed: Vec<_> = claims.iter().filter(|c| c.holds == Some(false)).map(|c| c.text).collect();
+    assert_eq!(missed, NOT_BORNE_OUT);
+
+    let path = folder.join("per-cliffwalk.md");
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, findings.markdown()).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        findings.markdown(),
+        "per-cliffwalk.md is not that of the results; UPDATE_README=1"
+    );
 }

@@ -31,7 +31,7 @@ use rand::Rng as _;
 
 const BATCH: usize = 10;
 const CAPACITY: usize = 50;
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 3;
 
 /// What goes with every image.
 const SCORES: [&str; 4] = ["gradient", "uncertainty", "novelty", "similarity"];

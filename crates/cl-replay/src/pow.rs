@@ -7,7 +7,12 @@
 pub(crate) fn pow_all(values: &mut [f64], exponent: f64) {
     crate::wide(
         #[inline(always)]
-        || values.iter_mut().for_each(|x| *x = pow(*x, exponent)),
+        || {
+            // A plain loop: what is called through an iterator is not compiled for wide instructions.
+            for x in values.iter_mut() {
+                *x = pow(*x, exponent);
+            }
+        },
     );
 }
 

@@ -141,6 +141,30 @@ impl Rows {
         Ok(())
     }
 
+    /// Writes `n` rows of a batch whose columns were checked, whatever its leading dimensions, from row `row`
+    /// on, into the slots from `slot` on, which is filled or the next free one.
+    pub(crate) fn put(&mut self, slot: usize, batch: &[&Tensor], row: usize, n: usize) -> Result<()> {
+        for (column, tensor) in self.columns.iter_mut().zip(batch) {
+            if tensor.is_contiguous() {
+                column.write(slot, tensor, row, n)?;
+            } else {
+                column.write(slot, &tensor.contiguous()?, row, n)?;
+            }
+        }
+        self.len = self.len.max(slot + n);
+        Ok(())
+    }
+
+    /// One number of each of these slots.
+    pub(crate) fn scalars(&self, column: usize, slots: impl Iterator<Item = usize>) -> Result<Vec<f64>> {
+        self.columns[column].scalars(slots)
+    }
+
+    /// The rows in `slots`, of one column.
+    pub(crate) fn gather_column(&self, column: usize, slots: &[u32]) -> Result<Tensor> {
+        self.columns[column].gather(slots)
+    }
+
     /// Copies of the rows in `slots`, one tensor (slots, row...) a column.
     ///
     /// # Errors

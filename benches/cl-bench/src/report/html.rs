@@ -1,9 +1,10 @@
-//! The HTML page: the template of `report.html`, filled.
+//! The HTML pages: the templates `report.html` and `study.html`, filled.
 
 use cl_core::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
+use super::study::Study;
 use super::svg;
 use super::view::{Grid, Section, View};
 
@@ -13,14 +14,6 @@ const WIDE: f64 = 760.0;
 const NARROW: f64 = 360.0;
 
 pub fn render(view: &View<'_>) -> Result<String> {
-    let template = |e: minijinja::Error| Error::invalid("report template", format!("{e:#}"));
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(template)?;
-    environment.set_syntax(syntax);
-    // The name ends in .html, which turns escaping on.
-    environment.add_template("report.html", include_str!("report.html")).map_err(template)?;
-
     let sections: Vec<_> = view.sections.iter().map(section).collect();
     let glossary: Vec<_> = cl_metrics::METRICS
         .iter()
@@ -36,7 +29,49 @@ pub fn render(view: &View<'_>) -> Result<String> {
         sections,
         glossary,
     };
-    environment.get_template("report.html").and_then(|t| t.render(page)).map_err(template)
+    fill("report.html", page)
+}
+
+/// A report without matrices.
+pub fn study(study: &Study) -> Result<String> {
+    let sections = study.sections.iter().map(|section| {
+        context! {
+            heading => section.heading,
+            grid => grid(&section.grid),
+            wide => svg::log_log(&section.series, study.axes, WIDE),
+            narrow => svg::log_log(&section.series, study.axes, NARROW),
+        }
+    });
+    let page = context! {
+        title => study.title,
+        suite => study.suite,
+        source => study.source,
+        headline => &study.headline,
+        claims => grid(&study.claims),
+        sections => sections.collect::<Vec<_>>(),
+        caption => study.caption,
+        protocol => &study.protocol,
+        notes => &study.notes,
+    };
+    fill("study.html", page)
+}
+
+fn fill(name: &str, page: Value) -> Result<String> {
+    let template = |e: minijinja::Error| Error::invalid("report template", format!("{e:#}"));
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(template)?;
+    environment.set_syntax(syntax);
+    // Names end in .html, which turns escaping on.
+    for (name, source) in [
+        ("report.html", include_str!("report.html")),
+        ("study.html", include_str!("study.html")),
+        ("grid.html", include_str!("grid.html")),
+        ("style.html", include_str!("style.html")),
+    ] {
+        environment.add_template(name, source).map_err(template)?;
+    }
+    environment.get_template(name).and_then(|t| t.render(page)).map_err(template)
 }
 
 fn section(section: &Section) -> Value {

@@ -36,7 +36,7 @@ pub fn render(view: &View<'_>) -> String {
     out
 }
 
-fn grid(out: &mut String, grid: &Grid) {
+pub fn grid(out: &mut String, grid: &Grid) {
     let _ = writeln!(out, "**{}**\n", escape(&grid.caption));
     let mut row = |cells: Vec<String>| {
         let _ = writeln!(out, "| {} |", cells.join(" | "));
@@ -50,7 +50,7 @@ fn grid(out: &mut String, grid: &Grid) {
 }
 
 /// Text that means nothing to Markdown, on one line.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

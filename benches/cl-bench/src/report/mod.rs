@@ -6,10 +6,11 @@
 
 mod html;
 mod markdown;
+pub(crate) mod study;
 mod summary;
-mod svg;
+pub(crate) mod svg;
 mod text;
-mod view;
+pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves.
+//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves, and effort against
+//! size on logarithmic axes.
 //!
 //! Colours of curves come from the page's style sheet (classes `s0` to `s7`), so that they follow light
 //! and dark. Colour is never the only sign: curves have marks of different shapes, dashes beyond the
@@ -192,15 +193,111 @@ pub fn curves(drawn: &[Drawn], width: f64) -> String {
             }
         }
     }
-    let ends: Vec<f64> = drawn.iter().map(|d| y(end(d).mean)).collect();
-    for (k, at) in spread(&ends, top, height - bottom).into_iter().enumerate() {
-        let from = width - right;
-        let class = format!("leader s{}", k % HUES);
-        svg.line(&class, (from + 5.0, ends[k]), (from + 13.0, at));
-        mark(&mut svg, k, &format!("mark s{}", k % HUES), (from + 18.0, at));
-        svg.text(from + 26.0, at + 4.0, r#"class="name""#, &shortened(&labels[k], right - 26.0));
-    }
+    let ends: Vec<_> = drawn.iter().map(|d| (width - right, y(end(d).mean))).collect();
+    names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
     svg.finish()
+}
+
+/// The names of curves from x on and so wide, near the height of their ends, with a mark and a line to each:
+/// a dotted one where the curve ended before.
+fn names(
+    svg: &mut Svg,
+    labels: &[String],
+    ends: &[(f64, f64)],
+    (x, wide): (f64, f64),
+    (top, bottom): (f64, f64),
+) {
+    let heights: Vec<f64> = ends.iter().map(|end| end.1).collect();
+    for (k, at) in spread(&heights, top, bottom).into_iter().enumerate() {
+        let level = if ends[k].0 < x - 15.0 { " level" } else { "" };
+        svg.line(&format!("leader s{}{level}", k % HUES), (ends[k].0 + 5.0, ends[k].1), (x + 13.0, at));
+        mark(svg, k, &format!("mark s{}", k % HUES), (x + 18.0, at));
+        svg.text(x + 26.0, at + 4.0, r#"class="name""#, &shortened(&labels[k], wide - 26.0));
+    }
+}
+
+/// One curve of [`log_log`].
+pub struct Series {
+    pub name: String,
+    /// Nowhere zero or less; x ascends.
+    pub points: Vec<Point>,
+}
+
+/// A median over runs, between the smallest and the largest.
+#[derive(Clone, Copy)]
+pub struct Point {
+    pub x: f64,
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
+}
+
+/// What grows how fast: medians against a size, both axes logarithmic, a line at every power of ten; a band
+/// from the smallest to the largest run. A curve may end early.
+pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) -> String {
+    let labels: Vec<String> = series.iter().map(|s| s.name.clone()).collect();
+    let longest = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
+    let right = (longest as f64 * 6.9 + 34.0).min(width * 0.45);
+    let (left, top, bottom) = (40.0, 26.0, 40.0);
+    let height = (width * 0.58).clamp(270.0, 430.0).max(top + bottom + 15.0 * series.len() as f64);
+
+    let points = || series.iter().flat_map(|s| &s.points);
+    let (x_low, x_high) = extent(points().map(|p| (p.x, p.x)));
+    let (y_low, y_high) = extent(points().map(|p| (p.low, p.high)));
+    let along = |value: f64, low: f64, high: f64| (value / low).ln() / (high / low).ln();
+    let x = |value: f64| left + along(value, x_low, x_high) * (width - left - right);
+    let y = |value: f64| height - bottom - along(value, y_low, y_high) * (height - top - bottom);
+
+    let mut svg = Svg::new(width, height, "curves", &format!("{y_axis}, against {x_axis}"));
+    svg.text(0.0, 12.0, r#"class="tick""#, y_axis);
+    for (power, value) in powers(y_low, y_high) {
+        svg.line("grid", (left, y(value)), (width - right, y(value)));
+        svg.text(left - 7.0, y(value) + 4.0, r#"class="tick" text-anchor="end""#, &power);
+    }
+    for (power, value) in powers(x_low, x_high) {
+        svg.line("grid", (x(value), top), (x(value), height - bottom));
+        svg.text(x(value), height - bottom + 18.0, r#"class="tick" text-anchor="middle""#, &power);
+    }
+    let middle = r#"class="tick" text-anchor="middle""#;
+    svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis);
+
+    for (k, Series { points, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty()) {
+        let class = |part: &str| format!("{part} s{}{}", k % HUES, if k >= HUES { " dashed" } else { "" });
+        let upper = points.iter().map(|p| (x(p.x), y(p.high)));
+        let lower = points.iter().rev().map(|p| (x(p.x), y(p.low)));
+        svg.path(&class("band"), upper.chain(lower), true);
+        svg.path(&class("curve"), points.iter().map(|p| (x(p.x), y(p.median))), false);
+        for p in points {
+            mark(&mut svg, k, &class("mark"), (x(p.x), y(p.median)));
+        }
+    }
+    // The name of a curve without points stands at the bottom.
+    let end =
+        |s: &Series| s.points.last().map_or((width - right, height - bottom), |p| (x(p.x), y(p.median)));
+    let ends: Vec<_> = series.iter().map(end).collect();
+    names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
+    svg.finish()
+}
+
+/// The range of a logarithmic axis for all these intervals, with some room at both ends.
+fn extent(intervals: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
+    let all = intervals.fold((f64::INFINITY, 0.0), |all: (f64, f64), i| (all.0.min(i.0), all.1.max(i.1)));
+    if all.0 > all.1 { (1.0, 10.0) } else { (all.0 / 1.4, all.1 * 1.4) }
+}
+
+/// The powers of ten within a range, as they are written.
+fn powers(low: f64, high: f64) -> impl Iterator<Item = (String, f64)> {
+    (low.log10().ceil() as i32..=high.log10().floor() as i32).map(|power| {
+        let raised = |c: char| match c {
+            '-' => '⁻',
+            digit => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][digit as usize - '0' as usize],
+        };
+        let written = match power {
+            0..=3 => 10_u32.pow(power as u32).to_string(),
+            _ => format!("10{}", power.to_string().chars().map(raised).collect::<String>()),
+        };
+        (written, 10_f64.powi(power))
+    })
 }
 
 /// The last point of a method's curve.
@@ -342,6 +439,37 @@ mod tests {
             assert!((high - low) / step <= 8.0);
         }
         assert!(scale(&[]).1 > scale(&[]).0);
+    }
+
+    fn series(name: &str, points: &[(f64, f64)]) -> Series {
+        let point = |&(x, median): &(f64, f64)| Point { x, low: median / 2.0, median, high: median * 2.0 };
+        Series { name: name.into(), points: points.iter().map(point).collect() }
+    }
+
+    #[test]
+    fn a_log_log_chart_is_this() {
+        let all = [
+            series("square", &[(1.0, 1.0), (10.0, 100.0), (1000.0, 1e6)]),
+            series("none", &[]),
+            series("<one>", &[(10.0, 5.0)]),
+        ];
+        insta::assert_snapshot!(log_log(&all, ("size", "effort"), 360.0).replace("><", ">\n<"));
+    }
+
+    /// A power law is a straight line, and all that is drawn lies within the picture.
+    #[test]
+    fn logarithmic_axes_are() {
+        let svg =
+            log_log(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], ("size", "effort"), 760.0);
+        let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
+        let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
+        let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
+        assert!((slope(0, 1) / slope(1, 2) - 1.0).abs() < 0.01, "{curve}");
+        assert!(at.iter().step_by(2).all(|x| (40.0..760.0).contains(x)), "{curve}");
+        assert!(at.iter().skip(1).step_by(2).all(|y| (26.0..430.0).contains(y)), "{curve}");
+        let written: Vec<String> = powers(0.5, 2e5).map(|(power, _)| power).collect();
+        assert_eq!(written, ["1", "10", "100", "1000", "10⁴", "10⁵"]);
+        assert_eq!(powers(2.0, 9.0).count(), 0);
     }
 
     #[test]

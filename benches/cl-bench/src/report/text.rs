@@ -15,7 +15,7 @@ pub fn render(view: &View<'_>) -> String {
     out
 }
 
-fn grid(out: &mut String, grid: &Grid) {
+pub fn grid(out: &mut String, grid: &Grid) {
     let width = |s: &str| s.chars().count();
     let widths: Vec<usize> = (0..grid.columns.len())
         .map(|c| {

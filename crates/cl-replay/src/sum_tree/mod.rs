@@ -156,7 +156,14 @@ impl SumTree {
     /// tree is then unchanged.
     pub fn set(&mut self, index: usize, value: f32) -> Result<()> {
         self.check_index(index)?;
-        self.set_range(index, &[value])
+        check_leaf(index, value)?;
+        let (mut child, difference) = self.write(index, &[value], unit(-self.scale));
+        for level in &mut self.levels {
+            level[child / WIDE].add(child % WIDE, difference);
+            child /= WIDE;
+        }
+        self.grow(i128::from(difference));
+        Ok(())
     }
 
     /// Sets leaf `indices[i]` to `values[i]`, in order: the last of several values of a leaf stays.
@@ -195,7 +202,11 @@ impl SumTree {
     /// # Errors
     /// As [`set`](Self::set). The tree is then unchanged.
     pub fn set_range(&mut self, start: usize, values: &[f32]) -> Result<()> {
-        let Some(last) = values.len().checked_sub(1) else { return Ok(()) };
+        let last = match values {
+            [] => return Ok(()),
+            &[value] => return self.set(start, value),
+            _ => values.len() - 1,
+        };
         self.check_index(start.saturating_add(last))?;
         for (index, &value) in (start..).zip(values) {
             check_leaf(index, value)?;
@@ -258,7 +269,12 @@ impl SumTree {
             }
             levels = above;
         }
-        match i64::try_from(i128::from(self.total) + total) {
+        self.grow(total);
+    }
+
+    /// Changes the total; takes all sums anew where its units do not suit it any more.
+    fn grow(&mut self, difference: i128) {
+        match i64::try_from(i128::from(self.total) + difference) {
             Ok(total) if (total == 0 || total >= self.least()) && total <= MOST => self.total = total,
             _ => self.rebuild(),
         }
@@ -328,14 +344,15 @@ impl SumTree {
         let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
         let words = words.as_chunks::<8>().0.iter().map(word);
         Ok(match strata {
-            Strata::Stratified => {
+            // With more draws than units, some segments would be empty.
+            Strata::Stratified if n as i64 <= self.total => {
                 // The first `longer` segments are one unit longer: together they are the total.
                 let (length, longer) = (self.total / n.max(1) as i64, self.total % n.max(1) as i64);
                 self.find_all((0..).zip(words).map(|(i, word)| {
                     i * length + i.min(longer) + below(length + i64::from(i < longer), word)
                 }))
             }
-            Strata::Independent => self.find_all(words.map(|word| below(self.total, word))),
+            _ => self.find_all(words.map(|word| below(self.total, word))),
         })
     }
 
@@ -351,14 +368,22 @@ impl SumTree {
             }
         }
         let unit = unit(self.scale);
-        let leaf = |&(rest, block): &(i64, usize)| {
-            let leaf = self.blocks.get(block).map_or(0, |leaves| leaves.find(rest as f64 * unit));
-            (block * WIDE + leaf) as u32
-        };
+        let mut found = vec![0; draws.len()];
         wide(
             #[inline(always)]
-            || draws.iter().map(leaf).collect(),
-        )
+            || {
+                for (found, &(rest, block)) in found.iter_mut().zip(&draws) {
+                    let leaf = self.blocks.get(block).map_or(0, |leaves| leaves.find(rest as f64 * unit));
+                    *found = (block * WIDE + leaf) as u32;
+                }
+            },
+        );
+        found
+    }
+
+    /// These leaves, which are within the tree.
+    pub(crate) fn leaves(&self, indices: &[u32]) -> Vec<f32> {
+        indices.iter().map(|&index| self.leaf(index as usize)).collect()
     }
 
     fn leaf(&self, index: usize) -> f32 {
@@ -418,7 +443,8 @@ impl TryFrom<Saved> for SumTree {
     type Error = Error;
     fn try_from(saved: Saved) -> Result<Self> {
         let mut tree = Self::new(saved.leaves.len())?;
-        tree.scale = saved.scale;
+        // No tree goes that far; where one claims to, the first change takes its sums anew.
+        tree.scale = saved.scale.clamp(-1000, 1000);
         tree.set_range(0, &saved.leaves)?;
         Ok(tree)
     }
