@@ -30,6 +30,7 @@
 //! |---|---|
 //! | [`Reservoir`] | every sample of the stream so far with equal probability, without knowing its length |
 //! | [`ClassBalanced`] | as many samples of every group (class, task), chosen when the group is complete |
+//! | [`Scored`] | what scores say: gradient, uncertainty, novelty, age, use; see [`scored`], [`scores`], [`gss`] |
 //! | [`Rings`] | the newest samples of every group |
 //!
 //! **Steps** of named fields ([`Schema`]), in the order of time, for reinforcement learning:
@@ -74,9 +75,13 @@ mod column;
 mod draw;
 mod flat;
 mod grid;
+pub mod gss;
 mod item;
+mod k_center;
 mod mixer;
 mod n_step;
+pub mod neighbours;
+mod points;
 mod pow;
 mod prioritized;
 mod priority;
@@ -86,6 +91,8 @@ mod reservoir;
 mod ring;
 mod rows;
 mod schema;
+pub mod scored;
+pub mod scores;
 mod sum_tree;
 mod timeline;
 mod trajectory;
@@ -95,6 +102,7 @@ pub use draw::Draw;
 pub use flat::{Flat, Leading, PrioritizedFlat, PrioritizedTransition, Transition, Transitions};
 pub use grid::Item;
 pub use item::{Items, PrioritizedItems};
+pub use k_center::{Centers, k_center};
 pub use mixer::{Mixed, Source, WithBeta, mix};
 pub use n_step::{NStep, Next, Returns};
 pub use prioritized::{
@@ -107,6 +115,7 @@ pub use reservoir::{Acceptance, Offer, Reservoir};
 pub use ring::Rings;
 pub use rows::Rows;
 pub use schema::{Field, Fields, Schema};
+pub use scored::Scored;
 pub use sum_tree::{Strata, SumTree};
 pub use trajectory::{Sample, Sequences, Trajectories};
 
