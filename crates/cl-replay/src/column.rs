@@ -81,10 +81,13 @@ fn unsupported(dtype: DType) -> Error {
 /// Bytes of a row.
 ///
 /// # Errors
-/// [`Error::Invalid`] on a dtype that cannot be stored.
+/// [`Error::Invalid`] on a dtype that cannot be stored, or more than can be addressed.
 pub(crate) fn row_bytes(dtype: DType, shape: &[usize]) -> Result<usize> {
     let size: usize = for_element!(dtype, T => Ok::<_, Error>(size_of::<T>()))?;
-    Ok(size * shape.iter().product::<usize>())
+    let bytes = shape.iter().try_fold(size, |bytes, &n| bytes.checked_mul(n));
+    bytes
+        .filter(|&bytes| isize::try_from(bytes).is_ok())
+        .ok_or_else(|| Error::invalid("shape", format!("{shape:?} is more than can be addressed")))
 }
 
 impl Column {

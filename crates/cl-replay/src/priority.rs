@@ -75,9 +75,12 @@ impl Priority for PredictiveEntropy {
             return Err(Error::mismatch("logits", "(batch, classes)", format!("{:?}", logits.dims())));
         }
         let log_pi = candle_log_softmax(logits)?;
-        let entropy = (log_pi.exp()? * &log_pi)?.sum(D::Minus1)?.neg()?;
-        // Rounding may leave a little less than nothing.
-        vector(entropy.relu()?)
+        // Where ln π is as low as that, π is 0: a class that was ruled out, −∞, adds nothing.
+        let entropy = (log_pi.exp()? * log_pi.maximum(-1e4)?)?.sum(D::Minus1)?.neg()?;
+        let mut entropy = vector(entropy)?;
+        // Rounding may leave a little less than nothing. What is not a number stays that.
+        entropy.iter_mut().filter(|entropy| **entropy < 0.0).for_each(|entropy| *entropy = 0.0);
+        Ok(entropy)
     }
 }
 

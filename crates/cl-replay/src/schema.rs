@@ -55,14 +55,20 @@ pub struct Schema {
 
 impl Schema {
     /// # Errors
-    /// [`Error::Invalid`] without a field, with two of one name, or with a dtype that cannot be stored.
+    /// [`Error::Invalid`] without a field, with two of one name, with a dtype that cannot be stored, or with
+    /// more bytes than can be addressed.
     pub fn new(fields: impl Into<Vec<Field>>) -> Result<Self> {
         let fields = fields.into();
         if fields.is_empty() {
             return Err(Error::invalid("schema", "it has no field"));
         }
+        let mut bytes = 0usize;
         for (i, field) in fields.iter().enumerate() {
-            row_bytes(field.dtype, &field.shape)?;
+            bytes = bytes.saturating_add(row_bytes(field.dtype, &field.shape)?);
+            if isize::try_from(bytes).is_err() {
+                let why = format!("with {:?} it is more than can be addressed", field.name);
+                return Err(Error::invalid("schema", why));
+            }
             if fields[..i].iter().any(|other| other.name == field.name) {
                 return Err(Error::invalid("schema", format!("two fields are named {:?}", field.name)));
             }
