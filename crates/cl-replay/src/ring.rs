@@ -55,7 +55,7 @@ impl Rings {
     /// # Errors
     /// [`Error::Invalid`] where there is no room for a sample.
     pub fn new(per_group: usize, groups: usize, rng: Rng) -> Result<Self> {
-        let capacity = per_group.checked_mul(groups).unwrap_or(usize::MAX);
+        let capacity = per_group.saturating_mul(groups);
         Ok(Self { per_group, rows: Rows::new(capacity)?, groups: Vec::new(), rng })
     }
 

@@ -94,7 +94,8 @@ impl Rows {
             if batch.len() != self.columns.len() {
                 return Err(Error::mismatch("batch", count(self.columns.len()), count(batch.len())));
             }
-            for (column, new) in self.columns.iter().zip(batch).filter(|(column, new)| !column.fits(new)) {
+            let odd = self.columns.iter().zip(batch).find(|(column, new)| !column.fits(new));
+            if let Some((column, new)) = odd {
                 let got = row_type(new.dtype(), &new.dims()[1..], new.device().location());
                 return Err(Error::mismatch(
                     "batch",
