@@ -32,12 +32,13 @@
 //!
 //! [`Rows`] is the storage below, apart from any policy. Equal seeds give equal memories and equal draws;
 //! a memory can be saved and restored exactly, its generator included ([`Reservoir::save`]).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod class_balanced;
 mod column;
 mod draw;
 mod flat;
+mod folder;
 mod grid;
 mod item;
 mod mixer;
