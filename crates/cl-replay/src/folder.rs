@@ -170,7 +170,7 @@ fn rows_file(folder: &Path, field: usize) -> PathBuf {
 pub(crate) struct Folder {
     path: PathBuf,
     reach: Reach,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Folder {
@@ -218,13 +218,23 @@ impl Folder {
     }
 }
 
+/// The lock of a folder. Given back in so many words: a child that is just being started has the file too.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock of a folder.
-pub(crate) fn lock(folder: &Path) -> Result<File> {
+pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     let path = folder.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(Error::io(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => {
             let why = format!("{} is open already, here or in another process", folder.display());
             Err(Error::invalid("folder", why))
@@ -302,8 +312,7 @@ fn map(path: &Path, bytes: u64) -> Result<MmapMut> {
 ///
 /// After the process is killed, what it stored in a mapping is there, all of it, in order: `reached` is exact.
 /// After the machine went down it is not, as the pages went to the disk in any order, or never. So rows that
-/// were held are overwritten only up to `reserved`, which is on the disk beforehand, a sixteenth of the ring
-/// at a time. Which of the two has happened is told by the boot that stands beside them.
+/// were held are overwritten only up to `reserved`, which is on the disk beforehand, a part of the ring at a time. Which of the two has happened is told by the boot that stands beside them.
 #[derive(Debug)]
 struct Reach {
     /// As five words; see the constants.
@@ -321,8 +330,10 @@ const AT_REACHED: usize = 1;
 const AT_RESERVED: usize = 2;
 const AT_BOOT: usize = 3;
 const WORDS: usize = 5;
-/// What a machine that goes down costs at most, as a part of the ring.
-const RESERVE: u64 = 16;
+/// Steps that a machine that goes down costs at most; fewer would have small rings wait for the disk all the time.
+fn reserve(length: u64) -> u64 {
+    (length / 16).max(4096)
+}
 
 impl Reach {
     fn create(folder: &Path, length: usize) -> Result<Self> {
@@ -376,7 +387,7 @@ impl Reach {
 
     #[cold]
     fn reserve(&mut self, time: u64) -> Result<()> {
-        let reserved = time.saturating_add(self.length / RESERVE);
+        let reserved = time.saturating_add(reserve(self.length));
         self.set(AT_RESERVED, reserved);
         self.sync()?;
         self.reserved = reserved;

@@ -386,10 +386,17 @@ fn a_kill_loses_what_the_rule_says_and_no_more() {
 fn another_boot_costs_a_part_of_the_ring() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("memory");
-    let mut memory = Items::create(&path, schema(), 160, rng()).unwrap();
-    let add = |memory: &mut Items, from: i64, n: usize| {
-        let new: Vec<i64> = (from..from + n as i64).collect();
-        memory.add(&refs(&batch(&new, &[n]))).unwrap();
+    let schema = Schema::new([Field::new("number", DType::I64, [])]).unwrap();
+    let mut memory = Items::create(&path, schema.clone(), 80_000, rng()).unwrap();
+    let add = |memory: &mut Items, from: i64, n: i64| {
+        memory.add(&[("number", &Tensor::arange(from, from + n, &Device::Cpu).unwrap())]).unwrap();
+    };
+    let right = |memory: &Items| {
+        let all = memory.sample_with(memory.len(), Draw::WithoutReplacement, &mut rng()).unwrap();
+        let numbers = all.get("number").unwrap().to_vec1::<i64>().unwrap();
+        assert!(all.items.iter().zip(&numbers).all(|(item, &number)| item.time as i64 == number));
+        let oldest = numbers.iter().min().copied().unwrap();
+        oldest..oldest + numbers.len() as i64
     };
     let reboot = || {
         let mut bytes = fs::read(path.join("reach")).unwrap();
@@ -399,33 +406,31 @@ fn another_boot_costs_a_part_of_the_ring() {
         fs::write(path.join("reach"), bytes).unwrap();
     };
     // Nothing is overwritten yet: nothing is lost.
-    add(&mut memory, 0, 100);
+    add(&mut memory, 0, 50_000);
     memory.flush().unwrap();
-    add(&mut memory, 100, 60);
+    add(&mut memory, -1, 30_000);
     drop(memory);
     reboot();
-    let mut memory = Items::open(&path, &schema()).unwrap();
-    assert_eq!((memory.len(), memory.lost()), (100, 0));
+    let mut memory = Items::open(&path, &schema).unwrap();
+    assert_eq!((right(&memory), memory.lost()), (0..50_000, 0));
     // One step too far: that, and a sixteenth.
-    add(&mut memory, 100, 60);
+    add(&mut memory, 50_000, 30_000);
     memory.flush().unwrap();
-    add(&mut memory, 160, 1);
+    add(&mut memory, -1, 1);
     drop(memory);
-    let mut memory = Items::open(&path, &schema()).unwrap();
-    assert_eq!((memory.len(), memory.lost()), (159, 1));
-    add(&mut memory, 160, 1);
+    let mut memory = Items::open(&path, &schema).unwrap();
+    assert_eq!((right(&memory), memory.lost()), (1..80_000, 1));
+    add(&mut memory, -1, 1);
     drop(memory);
     reboot();
-    let mut memory = Items::open(&path, &schema()).unwrap();
-    assert_eq!((memory.len(), memory.lost()), (149, 11));
-    assert_eq!(held(&memory).into_values().collect::<Vec<_>>(), (11..160).collect::<Vec<_>>());
+    let mut memory = Items::open(&path, &schema).unwrap();
+    assert_eq!((right(&memory), memory.lost()), (5_001..80_000, 5_001));
     // It is of this boot now, and goes on.
-    add(&mut memory, 160, 11);
+    add(&mut memory, 80_000, 5_001);
     memory.flush().unwrap();
     drop(memory);
-    let memory = Items::open(&path, &schema()).unwrap();
-    assert_eq!((memory.len(), memory.lost()), (160, 0));
-    assert_eq!(held(&memory).into_values().collect::<Vec<_>>(), (11..171).collect::<Vec<_>>());
+    let memory = Items::open(&path, &schema).unwrap();
+    assert_eq!((right(&memory), memory.lost()), (5_001..85_001, 0));
 }
 
 // --- What is refused ---
