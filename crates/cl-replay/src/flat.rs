@@ -10,8 +10,10 @@ use cl_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Draw, Fields, Item, Prioritized, PrioritizedTrajectories, Priority, Schema, Sequences, Trajectories,
-    Updated,
+    Draw, Fields, Item, Prioritized, PrioritizedSample, PrioritizedTrajectories, Priority, Schema, Sequences,
+    Trajectories, Updated,
+    folder::{self, Foldable, Place},
+    timeline::Timeline,
 };
 
 /// The sizes of a memory of transitions.
@@ -138,6 +140,15 @@ impl Flat {
         Ok(Self(Trajectories::new(schema, sizes.sequences()?, rng)?))
     }
 
+    /// The same in a folder: see [`Trajectories::create`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and as there.
+    pub fn create(folder: impl AsRef<Path>, schema: Schema, sizes: Transitions, rng: Rng) -> Result<Self> {
+        let (place, sizes) = (Place::Folder(folder.as_ref()), sizes.sequences()?);
+        folder::create(|| Ok(Self(Trajectories::placed(schema, sizes, rng, place)?)))
+    }
+
     /// Adds steps with these leading dimensions.
     ///
     /// # Errors
@@ -175,6 +186,17 @@ impl Flat {
         Transition::new(sample.fields, sample.items)
     }
 
+    /// The same with a generator of the caller's: see [`Trajectories::sample_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample_with(&self, n: usize, draw: Draw, rng: &mut Rng) -> Result<Transition> {
+        let sample = self.0.sample_with(n, draw, rng)?;
+        Transition::new(sample.fields, sample.items)
+    }
+
+    folder::in_folder!();
+
     /// Writes everything to a file, the generator too; see [`snapshot::save`].
     ///
     /// # Errors
@@ -207,6 +229,14 @@ pub struct PrioritizedTransition {
     pub weights: Tensor,
 }
 
+impl PrioritizedTransition {
+    fn new(sample: PrioritizedSample) -> Result<Self> {
+        let Transition { first, second, items } = Transition::new(sample.fields, sample.items)?;
+        let (probabilities, weights) = (sample.probabilities, sample.weights);
+        Ok(Self { first, second, items, probabilities, weights })
+    }
+}
+
 /// Transitions (t, t + 1), drawn with the probability pᵅ / Σ pᵅ. (The prioritised flat buffer of Flashbax.)
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PrioritizedFlat(PrioritizedTrajectories);
@@ -221,6 +251,21 @@ impl PrioritizedFlat {
     /// As [`Flat::new`] and [`PrioritizedTrajectories::new`].
     pub fn new(schema: Schema, sizes: Transitions, config: Prioritized, rng: Rng) -> Result<Self> {
         Ok(Self(PrioritizedTrajectories::new(schema, sizes.sequences()?, config, rng)?))
+    }
+
+    /// The same in a folder: see [`PrioritizedTrajectories::create`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and as there.
+    pub fn create(
+        folder: impl AsRef<Path>,
+        schema: Schema,
+        sizes: Transitions,
+        config: Prioritized,
+        rng: Rng,
+    ) -> Result<Self> {
+        let (place, sizes) = (Place::Folder(folder.as_ref()), sizes.sequences()?);
+        folder::create(|| Ok(Self(PrioritizedTrajectories::placed(schema, sizes, config, rng, place)?)))
     }
 
     /// Adds steps with these leading dimensions; the transitions that they complete get the priority of new
@@ -265,10 +310,15 @@ impl PrioritizedFlat {
     /// # Errors
     /// As [`PrioritizedTrajectories::sample`].
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedTransition> {
-        let sample = self.0.sample(n, beta)?;
-        let Transition { first, second, items } = Transition::new(sample.fields, sample.items)?;
-        let (probabilities, weights) = (sample.probabilities, sample.weights);
-        Ok(PrioritizedTransition { first, second, items, probabilities, weights })
+        PrioritizedTransition::new(self.0.sample(n, beta)?)
+    }
+
+    /// The same with a generator of the caller's: see [`PrioritizedTrajectories::sample_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<PrioritizedTransition> {
+        PrioritizedTransition::new(self.0.sample_with(n, beta, rng)?)
     }
 
     /// Sets priorities: see [`PrioritizedTrajectories::set_priorities`].
@@ -287,6 +337,8 @@ impl PrioritizedFlat {
         self.0.update(items, rule, signal)
     }
 
+    folder::in_folder!();
+
     /// Writes everything to a file, priorities and generator too; see [`snapshot::save`].
     ///
     /// # Errors
@@ -303,3 +355,6 @@ impl PrioritizedFlat {
         snapshot::load(path, Self::KIND)
     }
 }
+
+folder::fold_as_inner!(Flat, "cl-replay/flat/head");
+folder::fold_as_inner!(PrioritizedFlat, "cl-replay/prioritized-flat/head");

@@ -68,14 +68,16 @@
 //!
 //! Equal seeds give equal memories and equal draws; a memory can be saved and restored exactly, its generator
 //! included ([`Reservoir::save`]). Every memory is changed through `&mut`: nothing is read while it is written.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod class_balanced;
 mod column;
 mod draw;
 mod flat;
+mod folder;
 mod grid;
 pub mod gss;
+mod history;
 mod item;
 mod k_center;
 mod mixer;
@@ -93,6 +95,7 @@ mod rows;
 mod schema;
 pub mod scored;
 pub mod scores;
+mod shared;
 mod sum_tree;
 mod timeline;
 mod trajectory;
@@ -101,6 +104,7 @@ pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
 pub use flat::{Flat, Leading, PrioritizedFlat, PrioritizedTransition, Transition, Transitions};
 pub use grid::Item;
+pub use history::{History, HistoryReader};
 pub use item::{Items, PrioritizedItems};
 pub use k_center::{Centers, k_center};
 pub use mixer::{Mixed, Source, WithBeta, mix};
@@ -116,6 +120,7 @@ pub use ring::Rings;
 pub use rows::Rows;
 pub use schema::{Field, Fields, Schema};
 pub use scored::Scored;
+pub use shared::Shared;
 pub use sum_tree::{Strata, SumTree};
 pub use trajectory::{Sample, Sequences, Trajectories};
 

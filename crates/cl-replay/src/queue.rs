@@ -9,7 +9,7 @@ use cl_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Fields, Schema, grid::Grid, timeline::Timeline};
+use crate::{Fields, Schema, folder::Place, grid::Grid, timeline::Timeline};
 
 /// Steps that go in at one end and come out at the other, each once and in order, for every row: for learners
 /// that use what they see and forget it. (The trajectory queue of Flashbax, which overwrites where this says
@@ -46,7 +46,7 @@ impl Queue {
     /// [`Error::Invalid`] on a size of zero, or a `sample` longer than a row.
     pub fn new(schema: Schema, rows: usize, length: usize, sample: usize) -> Result<Self> {
         Grid::new(rows, length, sample, 1)?;
-        Ok(Self { timeline: Timeline::new(schema, rows, length)?, sample, taken: 0 })
+        Ok(Self { timeline: Timeline::new(schema, rows, length, Place::Ram)?, sample, taken: 0 })
     }
 
     /// Steps of each row that wait.

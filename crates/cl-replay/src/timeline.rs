@@ -1,11 +1,16 @@
 //! The storage of everything that remembers in the order of time: several rows (environments), one ring of
 //! steps.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Fields, Item, Rows, Schema};
+use crate::{
+    Fields, Item, Rows, Schema,
+    folder::{Folder, Place},
+};
 
 /// A rows × T ring of steps, one write head for all rows.
 ///
@@ -18,11 +23,14 @@ pub(crate) struct Timeline {
     rows: usize,
     length: usize,
     written: u64,
+    /// The time behind the last step that was ever written into the ring. It is `written`, but where a process
+    /// was killed and its last steps are lost: what they overwrote is lost too.
+    reached: u64,
     slots: Rows,
 }
 
 impl Timeline {
-    pub(crate) fn new(schema: Schema, rows: usize, length: usize) -> Result<Self> {
+    pub(crate) fn new(schema: Schema, rows: usize, length: usize, place: Place<'_>) -> Result<Self> {
         for (what, size) in [("rows", rows), ("length", length)] {
             if size == 0 {
                 return Err(Error::invalid(what, "0: at least 1 is needed"));
@@ -33,13 +41,11 @@ impl Timeline {
         })?;
         let types: Vec<(DType, &[usize])> =
             schema.fields().iter().map(|field| (field.dtype, &field.shape[..])).collect();
-        let slots = Rows::typed(capacity, &types)?;
-        Ok(Self { rows, length, written: 0, slots, schema })
-    }
-
-    /// With columns that are there already, such as those of a file.
-    pub(crate) fn on(schema: Schema, rows: usize, length: usize, written: u64, slots: Rows) -> Self {
-        Self { schema, rows, length, written, slots }
+        let slots = match place {
+            Place::Ram => Rows::typed(capacity, &types)?,
+            Place::Folder(path) => Folder::create(path, &schema, capacity, length)?,
+        };
+        Ok(Self { rows, length, written: 0, reached: 0, slots, schema })
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -61,20 +67,39 @@ impl Timeline {
 
     /// Steps that each row holds.
     pub(crate) fn stored(&self) -> usize {
-        self.written.min(self.length as u64) as usize
+        (self.written - self.oldest()) as usize
+    }
+
+    /// Steps of each row that would be held too, had they not been overwritten by steps that are lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.written.min(self.length as u64) as usize - self.stored()
     }
 
     /// The time of the oldest step that is held.
     pub(crate) fn oldest(&self) -> u64 {
-        self.written - self.stored() as u64
+        self.reached.saturating_sub(self.length as u64).min(self.written)
+    }
+
+    /// The times of the steps that are held.
+    pub(crate) fn held(&self) -> Range<u64> {
+        self.oldest()..self.written
+    }
+
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// To be told where the ring was written further than `written` says.
+    pub(crate) fn set_reached(&mut self, reached: u64) {
+        self.reached = self.reached.max(reached);
     }
 
     pub(crate) fn storage(&self) -> &Rows {
         &self.slots
     }
 
-    pub(crate) fn storage_mut(&mut self) -> &mut Rows {
-        &mut self.slots
+    pub(crate) fn replace_storage(&mut self, slots: Rows) -> Rows {
+        std::mem::replace(&mut self.slots, slots)
     }
 
     /// How many steps a batch of tensors (rows, steps, ...) has, if it fits.
@@ -107,13 +132,18 @@ impl Timeline {
 
     /// The same, from tensors whose elements are in the order of time, then of rows.
     pub(crate) fn write_in_order(&mut self, tensors: &[&Tensor], steps: usize) -> Result<()> {
+        let after = self.written + steps as u64;
+        if let Some(folder) = self.slots.folder_mut() {
+            folder.reach(after)?;
+        }
         let head = (self.written % self.length as u64) as usize;
         let first = steps.min(self.length - head);
         self.slots.put(head * self.rows, tensors, 0, first * self.rows)?;
         if first < steps {
             self.slots.put(0, tensors, first * self.rows, (steps - first) * self.rows)?;
         }
-        self.written += steps as u64;
+        self.written = after;
+        self.reached = self.reached.max(after);
         Ok(())
     }
 

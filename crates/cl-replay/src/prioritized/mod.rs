@@ -4,7 +4,7 @@ mod extremes;
 mod new_items;
 mod weights;
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use candle_core::{Device, Tensor};
 use cl_core::{
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fields, Item, Priority, Schema, Sequences, Strata, SumTree,
+    folder::{self, Foldable, Place},
     grid::{Decoder, Episodes, Grid},
     pow::pow_all,
     timeline::Timeline,
@@ -140,7 +141,7 @@ pub struct PrioritizedTrajectories {
     extremes: Option<Extremes>,
     /// The largest leaf ever set, from 1.
     largest_ever: f32,
-    rng: Rng,
+    pub(crate) rng: Rng,
 }
 
 impl PrioritizedTrajectories {
@@ -153,6 +154,34 @@ impl PrioritizedTrajectories {
     /// [`Error::Invalid`] as [`Trajectories::new`](crate::Trajectories::new), and on an α outside [0, 1], or a
     /// fixed priority of new items that is none.
     pub fn new(schema: Schema, sizes: Sequences, config: Prioritized, rng: Rng) -> Result<Self> {
+        Self::placed(schema, sizes, config, rng, Place::Ram)
+    }
+
+    /// The same in a folder, which may be larger than the memory of the machine; the priorities are in RAM, and
+    /// are written as a whole by every flush.
+    ///
+    #[doc = include_str!("../folder.md")]
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::Invalid`] where there is a memory already, or somebody has the folder
+    /// open; [`Error::Io`] where it cannot be written or the disk is full: what was made is then removed.
+    pub fn create(
+        folder: impl AsRef<Path>,
+        schema: Schema,
+        sizes: Sequences,
+        config: Prioritized,
+        rng: Rng,
+    ) -> Result<Self> {
+        folder::create(|| Self::placed(schema, sizes, config, rng, Place::Folder(folder.as_ref())))
+    }
+
+    pub(crate) fn placed(
+        schema: Schema,
+        sizes: Sequences,
+        config: Prioritized,
+        rng: Rng,
+        place: Place<'_>,
+    ) -> Result<Self> {
         if !(0.0..=1.0).contains(&config.alpha) {
             return Err(Error::invalid("alpha", format!("{} is not between 0 and 1", config.alpha)));
         }
@@ -166,7 +195,7 @@ impl PrioritizedTrajectories {
         let (grid, episodes) = sizes.check(&schema)?;
         let needs_extremes = config.weights == Weights::BufferMax || config.new_items == NewItems::LargestNow;
         Ok(Self {
-            timeline: Timeline::new(schema, sizes.rows, sizes.length)?,
+            timeline: Timeline::new(schema, sizes.rows, sizes.length, place)?,
             grid,
             min_length: sizes.min_length,
             episodes,
@@ -185,14 +214,15 @@ impl PrioritizedTrajectories {
     /// As [`Trajectories::add`](crate::Trajectories::add); the memory is then unchanged.
     pub fn add(&mut self, batch: &[(&str, &Tensor)]) -> Result<()> {
         let (tensors, steps) = self.timeline.check(batch)?;
-        let before = self.timeline.written();
+        let before = self.timeline.held();
         self.timeline.write(&tensors, steps)?;
         self.grow(before)
     }
 
-    /// Gives priorities to what was completed since `before`, and takes them from what was overwritten.
-    pub(crate) fn grow(&mut self, before: u64) -> Result<()> {
-        let (old, new) = (self.grid.held(before), self.grid.held(self.timeline.written()));
+    /// Gives priorities to what was completed since the steps of `before` were held, and takes them from what
+    /// was overwritten.
+    pub(crate) fn grow(&mut self, before: Range<u64>) -> Result<()> {
+        let (old, new) = (self.grid.held(before.clone()), self.grid.held(self.timeline.held()));
         let gone = old.start..old.end.min(new.start);
         let come = old.end.max(new.start)..new.end;
         let priority = match self.config.new_items {
@@ -201,8 +231,8 @@ impl PrioritizedTrajectories {
             NewItems::Fixed(priority) => self.powers(&[priority])?[0],
         };
         if let Some(episodes) = &mut self.episodes {
-            let ends = ends(&self.timeline, &episodes.fields, before)?;
-            episodes.extend(&self.grid, before, &ends);
+            let ends = ends(&self.timeline, &episodes.fields, before.end)?;
+            episodes.extend(&self.grid, before, self.timeline.held(), &ends);
         }
         // A full memory of single items: what comes takes the places of what goes.
         let per_row = self.grid.per_row() as u64;
@@ -219,7 +249,7 @@ impl PrioritizedTrajectories {
     }
 
     /// Sets the leaves of consecutive starts of a row; those across the end of an episode to zero.
-    fn fill(&mut self, row: usize, starts: std::ops::Range<u64>, value: f32) -> Result<()> {
+    fn fill(&mut self, row: usize, starts: Range<u64>, value: f32) -> Result<()> {
         let n = starts.end.saturating_sub(starts.start) as usize;
         if n == 0 {
             return Ok(());
@@ -253,7 +283,7 @@ impl PrioritizedTrajectories {
         match &self.episodes {
             Some(episodes) => episodes.whole.members().len(),
             None => {
-                let held = self.grid.held(self.timeline.written());
+                let held = self.grid.held(self.timeline.held());
                 (held.end - held.start) as usize * self.grid.rows
             }
         }
@@ -289,7 +319,7 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// [`Error::Invalid`] on an item that there never was.
     pub fn priority(&self, item: Item) -> Result<Option<f32>> {
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
         self.place_within(item, &decoder)?.map(|place| self.tree.get(place)).transpose()
     }
 
@@ -305,8 +335,7 @@ impl PrioritizedTrajectories {
 
     /// Whether there is anything to draw: enough steps, and at least one item with a priority above 0.
     pub fn can_sample(&self) -> bool {
-        let full = self.timeline.written() >= self.timeline.length() as u64;
-        (full || self.timeline.stored() >= self.min_length) && self.tree.total() > 0.0
+        self.timeline.stored() >= self.min_length && self.tree.total() > 0.0
     }
 
     /// `n` sequences, with the importance weights of this β (0: none, 1: full correction).
@@ -315,7 +344,19 @@ impl PrioritizedTrajectories {
     /// [`Error::Invalid`] before [`can_sample`](Self::can_sample), or on a β that is negative or not finite;
     /// nothing is changed then.
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
-        let drawn = self.draw(n, beta)?;
+        let mut rng = self.rng.clone();
+        let sample = self.sample_with(n, beta, &mut rng)?;
+        self.rng = rng;
+        Ok(sample)
+    }
+
+    /// The same with a generator of the caller's: for several that draw from one memory, each with its own
+    /// ([`Shared`](crate::Shared)).
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample); the generator is not moved then.
+    pub fn sample_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<PrioritizedSample> {
+        let drawn = self.draw_with(n, beta, rng)?;
         let starts = drawn.items.iter().zip(&drawn.positions);
         let starts = starts.map(|(item, &position)| (item.row as usize, position as usize));
         let fields = self.timeline.sequences(starts, self.grid.sample)?;
@@ -327,18 +368,25 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// As [`sample`](Self::sample).
     pub fn draw(&mut self, n: usize, beta: f64) -> Result<Drawn> {
+        let mut rng = self.rng.clone();
+        let drawn = self.draw_with(n, beta, &mut rng)?;
+        self.rng = rng;
+        Ok(drawn)
+    }
+
+    pub(crate) fn draw_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<Drawn> {
         if !(beta.is_finite() && beta >= 0.0) {
             return Err(Error::invalid("beta", format!("{beta} is not a number from 0 on")));
         }
         if !self.can_sample() {
             return Err(too_early(self.timeline.stored(), self.min_length, self.grid.sample));
         }
-        let places = self.tree.sample(n, self.config.strata, &mut self.rng)?;
+        let places = self.tree.sample(n, self.config.strata, rng)?;
         let leaves = self.tree.leaves(&places);
         let smallest = self.extremes.as_ref().and_then(Extremes::smallest);
         let (probabilities, weights) =
             importance(&leaves, self.tree.total(), self.len(), smallest, beta, self.config.weights);
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
         let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
         for &place in &places {
             let (item, position) = decoder.at(place);
@@ -384,7 +432,7 @@ impl PrioritizedTrajectories {
         let mut updated = Updated::default();
         let mut places = Vec::with_capacity(items.len());
         let mut leaves = self.powers(priorities)?;
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
         for (i, &item) in items.iter().enumerate() {
             match self.place_within(item, &decoder)? {
                 Some(place) => {
@@ -437,6 +485,8 @@ impl PrioritizedTrajectories {
         })
     }
 
+    folder::in_folder!();
+
     /// Writes everything to a file, priorities and generator too; see [`snapshot::save`].
     ///
     /// # Errors
@@ -451,5 +501,29 @@ impl PrioritizedTrajectories {
     /// As [`snapshot::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         snapshot::load(path, Self::KIND)
+    }
+}
+
+impl Foldable for PrioritizedTrajectories {
+    const HEAD: Kind = Kind::new("cl-replay/prioritized-trajectories/head", 1);
+
+    fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.timeline
+    }
+
+    fn forget(&mut self, reached: u64) -> Result<()> {
+        let old = self.timeline.held();
+        self.timeline.set_reached(reached);
+        let new = self.timeline.held();
+        let gone = self.grid.held(old.clone());
+        let gone = gone.start..gone.end.min(self.grid.held(new.clone()).start);
+        if let Some(episodes) = &mut self.episodes {
+            episodes.forget(&self.grid, old, new);
+        }
+        (0..self.grid.rows).try_for_each(|row| self.fill(row, gone.clone(), 0.0))
     }
 }
