@@ -17,6 +17,10 @@ use rand::Rng as _;
 const PLACES: usize = 12;
 const STEPS: u64 = 3000;
 
+/// Learns, and says how well.
+///
+/// # Errors
+/// candle's own.
 pub fn main() -> Result<()> {
     let steps = learn(0)?;
     println!("greedy steps to the goal: {steps} (the shortest way has {})", PLACES - 1);
