@@ -363,15 +363,21 @@ impl SumTree {
         let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
         let words = words.as_chunks::<8>().0.iter().map(word);
         Ok(match strata {
-            // With more draws than units, some segments would be empty.
-            Strata::Stratified if n as i64 <= self.total => {
-                // The first `longer` segments are one unit longer: together they are the total.
-                let (length, longer) = (self.total / n.max(1) as i64, self.total % n.max(1) as i64);
-                self.find_all((0..).zip(words).map(|(i, word)| {
-                    i * length + i.min(longer) + below(length + i64::from(i < longer), word)
+            Strata::Stratified => {
+                // What the division leaves over goes to segments at equal distances, one unit each: a border
+                // is never further from its place than that, even where there are as many draws as units.
+                let n = n.max(1) as i64;
+                let (length, over) = (self.total / n, self.total % n);
+                let (mut begin, mut owed) = (0, 0);
+                self.find_all(words.map(|word| {
+                    owed += over;
+                    let length = length + i64::from(owed >= n);
+                    owed -= if owed >= n { n } else { 0 };
+                    begin += length;
+                    begin - length + below(length, word)
                 }))
             }
-            _ => self.find_all(words.map(|word| below(self.total, word))),
+            Strata::Independent => self.find_all(words.map(|word| below(self.total, word))),
         })
     }
 
