@@ -277,13 +277,15 @@ fn plan<'a>(suite: &'a Suite, options: &Options) -> Result<Vec<Run<'a>>> {
             ));
         }
     }
-    let seeds = options.seeds.unwrap_or(suite.seeds);
-    if seeds == 0 {
+    if options.seeds == Some(0) {
         return Err(Error::invalid("seeds", "at least one is needed"));
     }
+    let seeds = |row: &Row| options.seeds.or(row.seeds).unwrap_or(suite.seeds);
+    let most = suite.rows.iter().map(seeds).max().unwrap_or(0);
     let mut runs = Vec::new();
-    for seed in suite.first_seed..suite.first_seed + seeds {
-        for row in &suite.rows {
+    for number in 0..most {
+        let seed = suite.first_seed + number;
+        for row in suite.rows.iter().filter(|row| number < seeds(row)) {
             let wanted = options.methods.is_empty()
                 || options.methods.iter().any(|m| is(row.name, m) || is(row.method, m));
             for cell in row.cells.iter().filter(|_| wanted) {
