@@ -31,7 +31,9 @@
 //! | [`ClassBalanced`] | as many samples of every group (class, task), chosen when the group is complete |
 //!
 //! [`Rows`] is the storage below, apart from any policy. Equal seeds give equal memories and equal draws;
-//! a memory can be saved and restored exactly, its generator included ([`Reservoir::save`]).
+//! a memory can be saved and restored exactly, its generator included ([`Reservoir::save`]). One that is in a folder
+//! may be larger than RAM, and outlives its process ([`Items::create`]); [`Shared`] gives it to several threads, and a
+//! [`History`] keeps all that ever came.
 #![deny(unsafe_code)]
 
 mod class_balanced;
