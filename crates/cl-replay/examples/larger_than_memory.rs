@@ -37,11 +37,14 @@ fn main() -> Result<()> {
     if child {
         return add_until_killed(&folder);
     }
-    let run = measure(&folder, rows).and_then(|()| if kill { be_killed(&folder) } else { Ok(()) });
-    // Only what is ours: `create` has refused a folder with anybody else's memory.
-    if !matches!(&run, Err(Error::Invalid { .. })) {
-        std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    if folder.exists() {
+        return Err(Error::invalid(
+            "--folder",
+            format!("{} is there already: it would be deleted", folder.display()),
+        ));
     }
+    let run = measure(&folder, rows).and_then(|()| if kill { be_killed(&folder) } else { Ok(()) });
+    std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     run
 }
 
@@ -53,10 +56,6 @@ fn schema() -> Result<Schema> {
 fn batch(first: u64, n: usize) -> Result<Tensor> {
     let rows = (first..first + n as u64).flat_map(|time| [(time % (1 << 24)) as f32; WIDTH]).collect();
     Ok(Tensor::from_vec(rows, (n, WIDTH), &Device::Cpu)?)
-}
-
-fn add(memory: &mut Items, n: usize) -> Result<()> {
-    memory.add(&[("row", &batch(memory.written(), n)?)]).map(drop)
 }
 
 fn measure(folder: &Path, rows: usize) -> Result<()> {
@@ -119,7 +118,8 @@ fn add_until_killed(folder: &Path) -> Result<()> {
     let mut out = std::io::stdout();
     loop {
         for _ in 0..100 {
-            add(&mut memory, BATCH.min(memory.capacity()))?;
+            let rows = batch(memory.written(), BATCH.min(memory.capacity()))?;
+            memory.add(&[("row", &rows)])?;
             writeln!(out, "added {}", memory.written()).map_err(Error::io("stdout"))?;
         }
         memory.flush()?;
@@ -144,7 +144,7 @@ fn be_killed(folder: &Path) -> Result<()> {
             Some(("flushed", time)) => flushed = time.parse::<u64>().unwrap_or(0),
             _ => {}
         }
-        // In the middle of the third round. What it had still said is read to the end.
+        // In the middle of what it does after a flush. What it says until it is gone is read to the end.
         if flushed > 0 && added > flushed + 50 * BATCH as u64 {
             child.kill().map_err(Error::io(&program))?;
         }

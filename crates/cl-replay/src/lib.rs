@@ -67,7 +67,9 @@
 //! ways to draw by priority, and [`Rows`], the storage apart from any policy.
 //!
 //! Equal seeds give equal memories and equal draws; a memory can be saved and restored exactly, its generator
-//! included ([`Reservoir::save`]). Every memory is changed through `&mut`: nothing is read while it is written.
+//! included ([`Reservoir::save`]). One that is in a folder may be larger than RAM, and outlives its process
+//! ([`Items::create`]). Every memory is changed through `&mut`, so that nothing is read while it is written; [`Shared`]
+//! gives one to several threads. A [`History`] keeps all that ever came.
 #![deny(unsafe_code)]
 
 mod class_balanced;

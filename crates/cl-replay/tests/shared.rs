@@ -40,7 +40,7 @@ fn batches(batch: &Tensor, wide: &Tensor) -> Vec<i64> {
 /// One writer and several samplers: every row is whole, and so is every addition.
 fn no_torn_reads(memory: Items) {
     const SAMPLERS: u64 = 3;
-    const ADDITIONS: u32 = 3_000;
+    const ADDITIONS: u32 = 1_000;
     let memory = Shared::new(memory);
     let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
