@@ -46,7 +46,7 @@ proptest! {
         let mut flat = Flat::new(schema(), sizes.clone(), cl_core::rng(1, "memory")).unwrap();
         let mut prioritized =
             PrioritizedFlat::new(schema(), sizes, Prioritized::default(), cl_core::rng(1, "memory")).unwrap();
-        let ends_at = |row: u32, t: u32| (t + row) % every == 0;
+        let ends_at = |row: u32, t: u32| (t + row).is_multiple_of(every);
         let mut written = 0;
         for n in adds.into_iter().map(|n| n.min(length as u32)) {
             let (t, done) = steps(rows, written, n, ends_at);
@@ -149,9 +149,9 @@ fn a_mixture_says_from_where_each_sample_is() {
     let batch = mix(&mut [&mut uniform, &mut WithBeta(&mut prioritized, 1.0)], &[1.0, 3.0], 10).unwrap();
     assert_eq!(batch.source, [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]);
     let (t, weights) = (column(&batch.fields), batch.weights.to_vec1::<f32>().unwrap());
-    for i in 0..10 {
-        assert_eq!(t[i] >= 500, batch.source[i] == 1);
-        assert_eq!(u64::from(t[i] % 500), batch.items[i].time);
+    for ((t, source), item) in t.iter().zip(&batch.source).zip(&batch.items) {
+        assert_eq!(*t >= 500, *source == 1);
+        assert_eq!(u64::from(t % 500), item.time);
     }
     assert!(weights[..3].iter().all(|&w| w == 1.0) && weights[3..].iter().any(|&w| w < 1.0));
     let other = Schema::new([Field::new("x", DType::F32, [])]).unwrap();
