@@ -9,6 +9,8 @@ printing that took a tenth of its time, so warnings are dropped.
 import itertools
 import warnings
 
+import avalanche
+import torch
 from avalanche.benchmarks import benchmark_from_datasets, split_online_stream
 from avalanche.benchmarks.utils import as_taskaware_classification_dataset
 from avalanche.training import ReservoirSamplingBuffer
@@ -17,10 +19,11 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from cases_pytorch import mlp, sgd, synthetic
+from cases_pytorch import matmul_gflops, mlp, sgd, synthetic  # noqa: F401, the worker asks for the first
 
 warnings.showwarning = lambda *_, **__: None
 
+VERSIONS = {"torch": torch.__version__, "avalanche": avalanche.__version__}
 BATCH, MEMORY, REPLAY = 10, 200, 10
 EXPERIENCES, SAMPLES_EACH = 5, 2_000
 

@@ -13,8 +13,21 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+VERSIONS = {"torch": torch.__version__}
 SAMPLES = 12_000
 CLASSES = 10
+
+
+def matmul_gflops(size=1024, repetitions=4):
+    """Tells whether MKL took its AVX-512 path: the speed of a square product, best of three."""
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        for _ in range(repetitions):
+            a @ b
+        seconds.append((time.process_time() - start) / repetitions)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def mlp(hidden):

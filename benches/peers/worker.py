@@ -1,12 +1,12 @@
-"""Runs one peer's training steps on request, on one thread.
+"""Runs one peer's cases on request, on one thread.
 
-    python worker.py pytorch|avalanche
+    python worker.py PEER           which is cases_PEER.py: its CASES and VERSIONS
 
 Speaks JSON lines. First it says what it is:
 
     {"peer": "pytorch", "versions": {...}, "matmul_gflops": 95.1, "cases": ["mlp-128", ...]}
 
-then answers each line on stdin with one line on stdout, until stdin ends:
+(`matmul_gflops` where the cases need it), then answers each line on stdin with one line on stdout, until stdin ends:
 
     {"case": "mlp-128", "steps": 100}
     {"case": "mlp-128", "samples": 12800, "cpu_seconds": 0.35, "wall_seconds": 0.35}
@@ -19,43 +19,15 @@ goes to stderr.
 import os
 import sys
 
-# Before torch is imported, which reads them.
+# Before the libraries are imported, which read them.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
+import importlib
 import json
 import platform
 import time
 import traceback
-
-import torch
-
-import cases_pytorch
-
-
-def load(peer):
-    """The cases of `peer` by name, and the versions to report."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    if peer == "pytorch":
-        return cases_pytorch.CASES, versions
-    if peer == "avalanche":
-        import avalanche
-        import cases_avalanche
-
-        return cases_avalanche.CASES, versions | {"avalanche": avalanche.__version__}
-    raise SystemExit(f"unknown peer {peer!r}: pytorch or avalanche")
-
-
-def matmul_gflops(size=1024, repetitions=4):
-    """Tells whether MKL took its AVX-512 path: the speed of a square product, best of three."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    seconds = []
-    for _ in range(3):
-        start = time.process_time()
-        for _ in range(repetitions):
-            a @ b
-        seconds.append((time.process_time() - start) / repetitions)
-    return 2 * size**3 / min(seconds) / 1e9
 
 
 def measure(case, steps):
@@ -70,23 +42,29 @@ def measure(case, steps):
 
 def serve(peer, answers):
     """Answers the requests on stdin, in order."""
-    torch.set_num_threads(1)
-    torch.set_num_interop_threads(1)
-    classes, versions = load(peer)
+    module = importlib.import_module(f"cases_{peer}")
+    torch = sys.modules.get("torch")
+    if torch:
+        torch.set_num_threads(1)
+        torch.set_num_interop_threads(1)
+    about = {"peer": peer, "versions": {"python": platform.python_version()} | module.VERSIONS}
+    if hasattr(module, "matmul_gflops"):
+        about["matmul_gflops"] = module.matmul_gflops()
 
     def answer(**line):
         answers.write(json.dumps(line) + "\n")
         answers.flush()
 
-    answer(peer=peer, versions=versions, matmul_gflops=matmul_gflops(), cases=list(classes))
+    answer(**about, cases=list(module.CASES))
     ready = {}
     for line in sys.stdin:
         request = json.loads(line)
         name, steps = request["case"], request["steps"]
         try:
             if name not in ready:
-                torch.manual_seed(0)
-                ready[name] = classes[name]()
+                if torch:
+                    torch.manual_seed(0)
+                ready[name] = module.CASES[name]()
                 ready[name].run(ready[name].warm_up)
             answer(case=name, **measure(ready[name], steps))
         except Exception as error:
@@ -96,7 +74,7 @@ def serve(peer, answers):
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("usage: worker.py pytorch|avalanche")
+        raise SystemExit("usage: worker.py PEER")
     # A private copy of stdout for the answers; what anybody prints must not get between them.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

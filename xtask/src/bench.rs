@@ -17,7 +17,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `speed` or `per-cliffwalk`
+    /// The suite, `per-cliffwalk`, `speed` or `replay-speed`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -54,20 +54,20 @@ pub fn main(args: Args) -> Result<ExitCode> {
     if args.list {
         return Ok(list());
     }
-    if args.suite == "speed" {
+    if let Some(contest) = crate::speed::contest(&args.suite) {
         if args.scenario.is_some()
             || !args.methods.is_empty()
             || args.seeds.is_some()
             || args.jobs.is_some()
             || args.fresh
         {
-            bail!("speed takes --peers, --venv, --case, --rounds, --out and --check, no other flag");
+            bail!("{} takes --peers, --venv, --case, --rounds, --out and --check, no other flag", args.suite);
         }
         if let Some(code) = one_thread_each()? {
             return Ok(code);
         }
         catch_interrupt()?;
-        return crate::speed::main(args.speed, args.out, args.check, &STOP);
+        return crate::speed::main(contest, args.speed, args.out, args.check, &STOP);
     }
     args.speed.refuse_for_suites()?;
     if args.suite == cliffwalk::NAME {
@@ -143,6 +143,7 @@ fn list() -> ExitCode {
     }
     println!("{}: updates that prioritized replay needs", cliffwalk::NAME);
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
+    println!("replay-speed: our replay buffer, with --peers beside Flashbax and other libraries");
     ExitCode::SUCCESS
 }
 

@@ -1,17 +1,22 @@
-//! `cargo xtask bench speed`.
+//! `cargo xtask bench speed` and `cargo xtask bench replay-speed`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use cl_bench::speed::{self, Options, PeerOptions, ours};
+use cl_bench::speed::{self, Contest, Options, PeerOptions, REPLAY, TRAINING};
+
+/// The contest of that name.
+pub fn contest(name: &str) -> Option<&'static Contest> {
+    [&TRAINING, &REPLAY].into_iter().find(|contest| contest.heading.name == name)
+}
 
 #[derive(clap::Args)]
-#[command(next_help_heading = "With `speed`")]
+#[command(next_help_heading = "With `speed` and `replay-speed`")]
 #[group(id = "speed")]
 pub struct Args {
-    /// Beside ours, measure PyTorch and Avalanche from a virtual environment that is made for it
+    /// Beside ours, measure the peers from virtual environments that are made for it
     #[arg(long)]
     peers: bool,
     /// A virtual environment with the peers that is there already
@@ -28,26 +33,34 @@ pub struct Args {
 impl Args {
     pub fn refuse_for_suites(&self) -> Result<()> {
         if self.peers || self.venv.is_some() || !self.cases.is_empty() || self.rounds.is_some() {
-            bail!("--peers, --venv, --case and --rounds go with `cargo xtask bench speed`");
+            bail!(
+                "--peers, --venv, --case and --rounds go with `cargo xtask bench speed` and `replay-speed`"
+            );
         }
         Ok(())
     }
 }
 
-pub fn main(args: Args, out: Option<PathBuf>, check: bool, stop: &AtomicBool) -> Result<ExitCode> {
-    let out = out.unwrap_or_else(|| PathBuf::from("bench-out/speed"));
+pub fn main(
+    contest: &Contest,
+    args: Args,
+    out: Option<PathBuf>,
+    check: bool,
+    stop: &AtomicBool,
+) -> Result<ExitCode> {
+    let name = contest.heading.name;
+    let out = out.unwrap_or_else(|| PathBuf::from("bench-out").join(name));
     let mut options = Options { cases: args.cases, out: Some(out.clone()), ..Options::default() };
     if args.peers {
-        let default = PeerOptions::default();
-        options.peers = Some(PeerOptions { venv: args.venv.or(default.venv.clone()), ..default });
+        options.peers = Some(PeerOptions { venv: args.venv, ..PeerOptions::default() });
     }
     if let Some(rounds) = args.rounds {
         options.rounds = rounds as usize;
     }
     let stopped = || stop.load(Ordering::Relaxed);
-    let report = speed::run(&options, ours::cases, &stopped, &mut |line| eprintln!("{line}"))?;
+    let report = speed::run(contest, &options, &stopped, &mut |line| eprintln!("{line}"))?;
     println!("{}", report.text());
-    println!("speed.jsonl and speed.md are in {}", out.display());
+    println!("{name}.jsonl and {name}.md are in {}", out.display());
     if report.interrupted {
         return Ok(ExitCode::from(130));
     }

@@ -45,7 +45,9 @@ fn wrong_flags_say_what_would_be_right() {
     }
     assert!(refused(&["bench", "--peers"]).contains("bench speed"));
     assert!(refused(&["bench", "speed", "--seeds", "3"]).contains("no other flag"));
+    assert!(refused(&["bench", "replay-speed", "--jobs", "3"]).contains("replay-speed takes"));
     assert!(refused(&["bench", "speed", "--case", "mpl", "--out", dir]).contains("mlp-128"));
+    assert!(refused(&["bench", "replay-speed", "--case", "mlp-128", "--out", dir]).contains("draw-gather"));
     assert!(refused(&["data", "verify", "mnits"]).contains("mnist"));
 }
 
@@ -53,7 +55,15 @@ fn wrong_flags_say_what_would_be_right() {
 fn the_list_names_every_suite() {
     let output = xtask(&["bench", "--list"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for name in ["split-digits", "split-mnist", "split-mnist-hsu", "A-GEM", "Naive rehearsal-C", "speed"] {
+    for name in [
+        "split-digits",
+        "split-mnist",
+        "split-mnist-hsu",
+        "A-GEM",
+        "Naive rehearsal-C",
+        "speed",
+        "replay-speed",
+    ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }
 }

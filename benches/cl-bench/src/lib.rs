@@ -9,7 +9,7 @@
 //! | [`published`] | whether two means agree |
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
-//! | [`speed`] | our training steps beside PyTorch's and Avalanche's |
+//! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
 //! | [`clock`] | processor time and memory |
 
 mod class_orders;

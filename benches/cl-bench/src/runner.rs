@@ -228,6 +228,7 @@ impl Shared<'_> {
             Classes::Fixed => ClassOrder::Fixed,
             Classes::PerSeed => ClassOrder::Shuffled(run.seed),
             Classes::VanDeVen => ClassOrder::Given(class_orders::van_de_ven(run.seed)?),
+            Classes::VanDeVen2018 => ClassOrder::Given(class_orders::van_de_ven_2018(run.seed)?),
         };
         let mut stream = cl_data::split(&data, setting.tasks, run.cell.scenario, order)?;
         if setting.active == Active::SeenSoFar && run.cell.scenario == Scenario::Class {
@@ -290,9 +291,11 @@ fn plan<'a>(suite: &'a Suite, options: &Options) -> Result<Vec<Run<'a>>> {
                     continue;
                 }
                 let setting = row.setting.as_ref().unwrap_or(&suite.setting);
-                if setting.classes == Classes::VanDeVen {
-                    // Said before anything runs, not after hours.
-                    class_orders::van_de_ven(seed)?;
+                // Said before anything runs, not after hours.
+                match setting.classes {
+                    Classes::VanDeVen => drop(class_orders::van_de_ven(seed)?),
+                    Classes::VanDeVen2018 => drop(class_orders::van_de_ven_2018(seed)?),
+                    Classes::Fixed | Classes::PerSeed => {}
                 }
                 let config = Config::new(
                     json!({ "method": row.method, "coefficients": cell.config, "setting": setting }),
@@ -361,7 +364,9 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
             match setting.classes {
                 Classes::Fixed => "fixed".to_owned(),
                 Classes::PerSeed => "shuffled per seed".to_owned(),
-                Classes::VanDeVen => "as the authors' code draws it from the seed".to_owned(),
+                Classes::VanDeVen | Classes::VanDeVen2018 => {
+                    "as the authors' code draws it from the seed".to_owned()
+                }
             },
         ),
         (

@@ -61,8 +61,10 @@ pub enum Classes {
     Fixed,
     /// Shuffled by each run's seed.
     PerSeed,
-    /// Those that the code of van de Ven et al. draws from each run's seed.
+    /// Those that the code of van de Ven et al. 2022 draws from each run's seed.
     VanDeVen,
+    /// Those that the comparison of van de Ven & Tolias 2018 draws: run 1 has its first seed, and so on.
+    VanDeVen2018,
 }
 
 /// The output units that take part in training, in the class scenario.
@@ -303,7 +305,7 @@ fn split_mnist_hsu() -> Suite {
     let lwf_setting = Setting {
         padding: 0,
         normalise: None,
-        classes: Classes::VanDeVen,
+        classes: Classes::VanDeVen2018,
         protocol: Protocol::default(),
         ..setting.clone()
     };

@@ -233,6 +233,11 @@ impl Column {
         Ok(Self::new(self.dtype, &self.shape, data))
     }
 
+    /// Writes what is in a file to the disk.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        if let Data::Mapped(map) = &self.data { map.flush() } else { Ok(()) }
+    }
+
     /// Whether it is there already.
     pub(crate) fn is_on(&self, device: &Device) -> bool {
         match &self.data {

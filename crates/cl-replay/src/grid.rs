@@ -18,8 +18,8 @@ pub struct Item {
 
 /// The sequences of `sample` steps that begin at every `period`-th time, in rings of `length` steps.
 ///
-/// A start is numbered g = time / period. Of n steps written, the starts first(n) .. end(n) are complete and
-/// not yet overwritten; one of row a has the place a · per_row + g mod per_row.
+/// A start is numbered g = time / period. While the steps of some times are held, the sequences of a range of
+/// starts are; one of row a has the place a · per_row + g mod per_row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grid {
     pub(crate) rows: usize,
@@ -54,10 +54,10 @@ impl Grid {
         self.rows * self.per_row()
     }
 
-    /// The starts that are complete and held after n steps.
-    pub(crate) fn held(&self, written: u64) -> Range<u64> {
-        let oldest = written.saturating_sub(self.length as u64);
-        let last = written.checked_sub(self.sample as u64);
+    /// The starts that are complete while the steps of these times are held.
+    pub(crate) fn held(&self, steps: Range<u64>) -> Range<u64> {
+        let oldest = steps.start;
+        let last = steps.end.checked_sub(self.sample as u64);
         // Most memories have a period of one, and a division is dear.
         let (first, end) = match self.period as u64 {
             1 => (oldest, last.map_or(0, |last| last + 1)),
@@ -69,20 +69,6 @@ impl Grid {
     /// Where the start of one row is kept.
     pub(crate) fn place(&self, row: usize, start: u64) -> usize {
         row * self.per_row() + (start % self.per_row() as u64) as usize
-    }
-
-    /// The start that an item has, if there may be such an item at all.
-    #[inline]
-    fn start_of(&self, item: Item) -> Result<u64> {
-        let period = self.period as u64;
-        if item.row as usize >= self.rows || (period > 1 && !item.time.is_multiple_of(period)) {
-            let why = format!(
-                "{item:?} is none: the memory has {} rows, and sequences begin at multiples of {period}",
-                self.rows
-            );
-            return Err(Error::invalid("item", why));
-        }
-        Ok(if period > 1 { item.time / period } else { item.time })
     }
 }
 
@@ -99,8 +85,9 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn new(grid: &Grid, written: u64) -> Self {
-        let held = grid.held(written);
+    /// While the steps of these times are held.
+    pub(crate) fn new(grid: &Grid, steps: Range<u64>) -> Self {
+        let held = grid.held(steps);
         Self {
             grid: *grid,
             per_row: grid.per_row(),
@@ -133,15 +120,31 @@ impl Decoder {
     /// [`Error::Invalid`] on an item that there never was.
     #[inline(always)]
     pub(crate) fn place(&self, item: Item) -> Result<Option<usize>> {
-        let start = self.grid.start_of(item)?;
-        if start >= self.held.1 {
-            return Err(Error::invalid("item", format!("{item:?}: no such sequence was completed yet")));
+        let period = self.grid.period as u64;
+        // Most memories have a period of one, and a division is dear.
+        let (start, rest) =
+            if period == 1 { (item.time, 0) } else { (item.time / period, item.time % period) };
+        if item.row as usize >= self.grid.rows || rest > 0 || start >= self.held.1 {
+            return Err(self.never(item));
         }
         Ok(start.checked_sub(self.held.0).map(|n| {
             let place = self.first_place + n as usize;
             let place = if place >= self.per_row { place - self.per_row } else { place };
             item.row as usize * self.per_row + place
         }))
+    }
+
+    #[cold]
+    fn never(&self, item: Item) -> Error {
+        let Grid { rows, period, .. } = self.grid;
+        let why = if item.row as usize >= rows {
+            format!("{item:?}: the memory has {rows} rows")
+        } else if !item.time.is_multiple_of(period as u64) {
+            format!("{item:?}: sequences begin at multiples of {period}")
+        } else {
+            format!("{item:?}: no such sequence was completed yet")
+        };
+        Error::invalid("item", why)
     }
 }
 
@@ -199,14 +202,20 @@ impl Episodes {
         Self { fields, last: vec![None; grid.rows], whole: PlaceSet::new(grid.places()) }
     }
 
-    /// Takes in what `ends` says of the steps from `before` on, in the order of time, then of rows.
-    pub(crate) fn extend(&mut self, grid: &Grid, before: u64, ends: &[bool]) {
-        let after = before + (ends.len() / grid.rows) as u64;
-        let (old, new) = (grid.held(before), grid.held(after));
+    /// Forgets the sequences of which a step is not held any more: `old` steps were, `new` ones are.
+    pub(crate) fn forget(&mut self, grid: &Grid, old: Range<u64>, new: Range<u64>) {
+        let (old, new) = (grid.held(old), grid.held(new));
         for start in old.start..old.end.min(new.start) {
             (0..grid.rows).for_each(|row| self.whole.remove(grid.place(row, start)));
         }
-        for (time, ends) in (before..).zip(ends.chunks(grid.rows)) {
+    }
+
+    /// Takes in what `ends` says of the steps behind the `old` ones, in the order of time, then of rows; `new`
+    /// ones are held now.
+    pub(crate) fn extend(&mut self, grid: &Grid, old: Range<u64>, new: Range<u64>, ends: &[bool]) {
+        self.forget(grid, old.clone(), new.clone());
+        let new = grid.held(new);
+        for (time, ends) in (old.end..).zip(ends.chunks(grid.rows)) {
             // The sequence that this step completes.
             let first = (time + 1).checked_sub(grid.sample as u64);
             let start = first.filter(|first| first.is_multiple_of(grid.period as u64));

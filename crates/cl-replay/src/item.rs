@@ -1,6 +1,6 @@
 //! Independent items: the newest so many of a stream.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use candle_core::Tensor;
 use cl_core::{
@@ -10,15 +10,17 @@ use cl_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Draw, Drawn, Fields, Item, Prioritized, PrioritizedSample, PrioritizedTrajectories, Priority, Sample,
-    Schema, Sequences, Trajectories, Updated, timeline::Timeline,
+    Draw, Drawn, Item, Prioritized, PrioritizedSample, PrioritizedTrajectories, Priority, Sample, Schema,
+    Sequences, Trajectories, Updated,
+    folder::{self, Foldable, Place},
+    timeline::Timeline,
 };
 
-/// Checks a batch (n, ...) and writes it behind the newest.
-fn write(timeline: &mut Timeline, batch: &[(&str, &Tensor)]) -> Result<u64> {
+/// Checks a batch (n, ...) and writes it behind the newest; returns what was held before.
+fn write(timeline: &mut Timeline, batch: &[(&str, &Tensor)]) -> Result<Range<u64>> {
     let (tensors, [n]) = timeline.schema().batch::<1>(batch)?;
     timeline.check_steps(n)?;
-    let before = timeline.written();
+    let before = timeline.held();
     timeline.write_in_order(&tensors, n)?;
     Ok(before)
 }
@@ -73,6 +75,19 @@ impl Items {
         Ok(Self(Trajectories::new(schema, sizes(capacity, min_len), rng)?))
     }
 
+    /// The same in a folder, which may be larger than the memory of the machine.
+    ///
+    #[doc = include_str!("folder.md")]
+    ///
+    /// # Errors
+    /// [`cl_core::Error::Invalid`] on a capacity of zero, or where there is a memory already, or somebody has
+    /// the folder open; [`cl_core::Error::Io`] where it cannot be written or the disk is full: what was made is
+    /// then removed.
+    pub fn create(folder: impl AsRef<Path>, schema: Schema, capacity: usize, rng: Rng) -> Result<Self> {
+        let place = Place::Folder(folder.as_ref());
+        folder::create(|| Ok(Self(Trajectories::placed(schema, sizes(capacity, 1), rng, place)?)))
+    }
+
     /// Adds the items of a batch in order: every field as (n, ...), 1 to `capacity` of them, as many or as few
     /// as come. Returns the items that had to go.
     ///
@@ -80,9 +95,8 @@ impl Items {
     /// [`cl_core::Error::Mismatch`] where a field differs in any axis or in dtype, [`cl_core::Error::Invalid`]
     /// where one is missing or unknown, or there are more items than the memory holds; it is then unchanged.
     pub fn add(&mut self, batch: &[(&str, &Tensor)]) -> Result<Vec<Item>> {
-        let oldest = self.0.timeline.oldest();
-        write(&mut self.0.timeline, batch)?;
-        Ok((oldest..self.0.timeline.oldest()).map(|time| Item { row: 0, time }).collect())
+        let before = write(&mut self.0.timeline, batch)?;
+        Ok((before.start..self.0.timeline.oldest()).map(|time| Item { row: 0, time }).collect())
     }
 
     /// Adds every step of every row of a batch, fields as (rows, steps, ...): row after row.
@@ -120,10 +134,23 @@ impl Items {
     /// [`cl_core::Error::Invalid`] before [`can_sample`](Self::can_sample), or where a draw without replacement
     /// asks for more than there are; nothing is changed then.
     pub fn sample(&mut self, n: usize, draw: Draw) -> Result<Sample> {
-        let (items, positions) = self.0.draw(n, draw)?;
-        let slots: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let mut rng = self.0.rng.clone();
+        let sample = self.sample_with(n, draw, &mut rng)?;
+        self.0.rng = rng;
+        Ok(sample)
+    }
+
+    /// The same with a generator of the caller's: for several that draw from one memory, each with its own
+    /// ([`Shared`](crate::Shared)).
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample); the generator is not moved then.
+    pub fn sample_with(&self, n: usize, draw: Draw, rng: &mut Rng) -> Result<Sample> {
+        let (items, slots) = self.0.draw(n, draw, rng)?;
         Ok(Sample { fields: self.0.timeline.steps(&slots)?, items })
     }
+
+    folder::in_folder!();
 
     /// Writes everything to a file, the generator too; see [`snapshot::save`].
     ///
@@ -189,6 +216,24 @@ impl PrioritizedItems {
         Ok(Self(PrioritizedTrajectories::new(schema, sizes(capacity, min_len), config, rng)?))
     }
 
+    /// The same in a folder, which may be larger than the memory of the machine; the priorities are in RAM, and
+    /// are written as a whole by every flush.
+    ///
+    #[doc = include_str!("folder.md")]
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) and [`Items::create`].
+    pub fn create(
+        folder: impl AsRef<Path>,
+        schema: Schema,
+        capacity: usize,
+        config: Prioritized,
+        rng: Rng,
+    ) -> Result<Self> {
+        let (place, sizes) = (Place::Folder(folder.as_ref()), sizes(capacity, 1));
+        folder::create(|| Ok(Self(PrioritizedTrajectories::placed(schema, sizes, config, rng, place)?)))
+    }
+
     /// Adds the items of a batch in order, with the priority of new items; the oldest go first. As
     /// [`Items::add`].
     ///
@@ -251,10 +296,20 @@ impl PrioritizedItems {
     /// # Errors
     /// As [`PrioritizedTrajectories::sample`].
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
-        let drawn = self.0.draw(n, beta)?;
-        let positions = PrioritizedTrajectories::positions(&drawn);
-        let slots: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let fields: Fields = self.0.timeline.steps(&slots)?;
+        let mut rng = self.0.rng.clone();
+        let sample = self.sample_with(n, beta, &mut rng)?;
+        self.0.rng = rng;
+        Ok(sample)
+    }
+
+    /// The same with a generator of the caller's: for several that draw from one memory, each with its own
+    /// ([`Shared`](crate::Shared)).
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample); the generator is not moved then.
+    pub fn sample_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<PrioritizedSample> {
+        let drawn = self.0.draw_with(n, beta, rng)?;
+        let fields = self.0.timeline.steps(PrioritizedTrajectories::positions(&drawn))?;
         Ok(PrioritizedSample::new(drawn, fields))
     }
 
@@ -282,6 +337,8 @@ impl PrioritizedItems {
         self.0.update(items, rule, signal)
     }
 
+    folder::in_folder!();
+
     /// Writes everything to a file, priorities and generator too; see [`snapshot::save`].
     ///
     /// # Errors
@@ -298,3 +355,6 @@ impl PrioritizedItems {
         snapshot::load(path, Self::KIND)
     }
 }
+
+folder::fold_as_inner!(Items, "cl-replay/items/head");
+folder::fold_as_inner!(PrioritizedItems, "cl-replay/prioritized-items/head");

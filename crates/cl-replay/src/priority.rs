@@ -1,7 +1,9 @@
 //! How important an experience is: rules from a signal of the learner to priorities.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 use cl_core::{Error, Result};
+
+use crate::scores;
 
 /// A rule that makes one priority of each sample's signal. A function or closure is one as well.
 ///
@@ -51,8 +53,8 @@ impl Priority for TdError {
     }
 }
 
-/// p = ‖∇L‖₂^β: norms of the gradients of each sample's loss (batch), such as those that
-/// [`TensorOps::per_sample_norm_sq`](cl_core::TensorOps::per_sample_norm_sq) gives the squares of.
+/// p = ‖∇L‖₂^β: norms of the gradients of each sample's loss (batch), such as
+/// [`scores::gradient_norm`] gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradientNorm {
     /// β.
@@ -70,25 +72,11 @@ impl Priority for GradientNorm {
 pub struct PredictiveEntropy;
 
 impl Priority for PredictiveEntropy {
+    /// # Errors
+    /// As [`scores::entropy`]: logits that are not numbers, of a network that has diverged, have no entropy.
     fn priorities(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        if logits.rank() != 2 {
-            return Err(Error::mismatch("logits", "(batch, classes)", format!("{:?}", logits.dims())));
-        }
-        let log_pi = candle_log_softmax(logits)?;
-        // Where ln π is as low as that, π is 0: a class that was ruled out, −∞, adds nothing.
-        let entropy = (log_pi.exp()? * log_pi.maximum(-1e4)?)?.sum(D::Minus1)?.neg()?;
-        let mut entropy = vector(entropy)?;
-        // Rounding may leave a little less than nothing. What is not a number stays that.
-        entropy.iter_mut().filter(|entropy| **entropy < 0.0).for_each(|entropy| *entropy = 0.0);
-        Ok(entropy)
+        vector(scores::entropy(logits)?)
     }
-}
-
-/// Over the last dimension, with the largest logit taken out.
-fn candle_log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    Ok(shifted.broadcast_sub(&log_sum)?)
 }
 
 fn per_sample<'t>(signal: &'t Tensor, what: &'static str) -> Result<&'t Tensor> {

@@ -1,4 +1,4 @@
-//! A uniform sample of a stream of unknown length: Vitter 1985, algorithm R.
+//! A uniform sample of a stream of unknown length: algorithms R (Vitter 1985) and L (Li 1994).
 
 use std::path::Path;
 
@@ -33,29 +33,75 @@ impl Offer {
     }
 }
 
+/// How a [`Reservoir`] decides on a sample. The law is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Acceptance {
+    /// Algorithm R: the n-th sample is drawn a position below n, itself included; a position below the capacity is
+    /// the slot it takes, any other rejects it. (Two well-known implementations draw below n − 1 or n + 1.) One
+    /// random number a sample.
+    #[default]
+    R,
+    /// Algorithm L: draws how many samples to pass over until the next one is taken. A few random numbers for each
+    /// that is taken, none for the others: for long streams.
+    L,
+}
+
+/// What algorithm L knows: the largest of `capacity` random numbers that would have been kept, and the number of
+/// the next sample that is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Skip {
+    largest: f64,
+    next: u64,
+}
+
+impl Skip {
+    /// For a reservoir that is just full.
+    fn begin(capacity: usize, rng: &mut Rng) -> Self {
+        Self { largest: 1.0, next: capacity as u64 }.on(capacity, rng)
+    }
+
+    /// On to the next sample that is taken.
+    fn on(self, capacity: usize, rng: &mut Rng) -> Self {
+        // In (0, 1]: the logarithm of 0 is none.
+        let mut unit = || 1.0 - rng.random::<f64>();
+        let largest = self.largest * (unit().ln() / capacity as f64).exp();
+        let passed = (unit().ln() / (-largest).ln_1p()).floor();
+        // A float beyond the integers becomes the largest of them.
+        Self { largest, next: self.next.saturating_add(passed as u64).saturating_add(1) }
+    }
+}
+
 /// Keeps every sample of the stream so far with equal probability: after n of them, each with
-/// min(1, capacity / n), whatever its position.
-///
-/// The first `capacity` samples are kept. The n-th after that is drawn a position below n, itself
-/// included: a position below the capacity is the slot it takes, any other rejects it. (Two well-known
-/// implementations draw below n − 1 or n + 1.) One generator decides on acceptance and on draws.
+/// min(1, capacity / n), whatever its position. The first `capacity` samples are kept. One generator decides on
+/// acceptance and on draws.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reservoir {
     rows: Rows,
     seen: u64,
+    acceptance: Acceptance,
+    /// Algorithm L's, once the reservoir is full.
+    skip: Option<Skip>,
     rng: Rng,
 }
 
 impl Reservoir {
     /// The kind and version of its snapshots.
-    pub const KIND: Kind = Kind::new("cl-replay/reservoir", 1);
+    pub const KIND: Kind = Kind::new("cl-replay/reservoir", 2);
 
     /// An empty memory of `capacity` samples; all its randomness comes from `rng`.
     ///
     /// # Errors
     /// [`cl_core::Error::Invalid`] on a capacity of zero, or of 2³² − 1 and more.
     pub fn new(capacity: usize, rng: Rng) -> Result<Self> {
-        Ok(Self { rows: Rows::new(capacity)?, seen: 0, rng })
+        Self::with_acceptance(capacity, Acceptance::R, rng)
+    }
+
+    /// The same, with the algorithm of choice.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_acceptance(capacity: usize, acceptance: Acceptance, rng: Rng) -> Result<Self> {
+        Ok(Self { rows: Rows::new(capacity)?, seen: 0, acceptance, skip: None, rng })
     }
 
     /// The number of samples it holds.
@@ -88,23 +134,35 @@ impl Reservoir {
         let n = self.rows.check(&[x, y])?;
         // Committed only when the rows are written.
         let (mut seen, mut rng, mut free) = (self.seen, self.rng.clone(), self.len());
+        let (capacity, mut skip) = (self.capacity(), self.skip);
         let offers: Vec<Offer> = (0..n)
             .map(|_| {
                 seen += 1;
-                if free < self.capacity() {
+                if free < capacity {
                     free += 1;
+                    if free == capacity && self.acceptance == Acceptance::L {
+                        skip = Some(Skip::begin(capacity, &mut rng));
+                    }
                     return Offer::Kept(free - 1);
                 }
-                match rng.random_range(0..seen) {
-                    slot if slot < self.capacity() as u64 => Offer::Replaced(slot as usize),
-                    _ => Offer::Rejected,
+                match skip {
+                    None => match rng.random_range(0..seen) {
+                        slot if slot < capacity as u64 => Offer::Replaced(slot as usize),
+                        _ => Offer::Rejected,
+                    },
+                    Some(now) if now.next == seen => {
+                        let slot = rng.random_range(0..capacity);
+                        skip = Some(now.on(capacity, &mut rng));
+                        Offer::Replaced(slot)
+                    }
+                    Some(_) => Offer::Rejected,
                 }
             })
             .collect();
         let places: Vec<_> =
             offers.iter().enumerate().filter_map(|(row, o)| Some((o.slot()?, row))).collect();
         self.rows.write(&places, &[x, y])?;
-        (self.seen, self.rng) = (seen, rng);
+        (self.seen, self.skip, self.rng) = (seen, skip, rng);
         Ok(offers)
     }
 

@@ -1,10 +1,16 @@
 //! The storage of every memory: a fixed number of slots, each one row of every column.
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::column::{Column, row_type};
+use crate::{
+    Schema,
+    column::{Column, row_type},
+    folder::Folder,
+};
 
 /// A fixed number of slots as a structure of arrays: one array a column.
 ///
@@ -32,6 +38,8 @@ pub struct Rows {
     len: usize,
     /// None before the first write.
     columns: Vec<Column>,
+    /// Where the columns are mapped from, if they are.
+    folder: Option<Folder>,
 }
 
 impl Rows {
@@ -47,7 +55,7 @@ impl Rows {
                 format!("{capacity} is not between 1 and {}", u32::MAX - 1),
             ));
         }
-        Ok(Self { capacity, len: 0, columns: Vec::new() })
+        Ok(Self { capacity, len: 0, columns: Vec::new(), folder: None })
     }
 
     /// No rows yet, but columns of these dtypes and row shapes, on the CPU.
@@ -56,6 +64,33 @@ impl Rows {
         let host = |&(dtype, shape): &(DType, &[usize])| Column::host(dtype, shape, capacity);
         rows.columns = columns.iter().map(host).collect::<Result<_>>()?;
         Ok(rows)
+    }
+
+    /// The first `len` of them filled, as they stand in the files of a folder, one mapping a field.
+    pub(crate) fn in_folder(
+        capacity: usize,
+        len: usize,
+        schema: &Schema,
+        maps: Vec<memmap2::MmapMut>,
+        folder: Folder,
+    ) -> Self {
+        let columns = schema.fields().iter().zip(maps);
+        let columns = columns.map(|(field, map)| Column::mapped(field.dtype, &field.shape, map)).collect();
+        Self { capacity, len, columns, folder: Some(folder) }
+    }
+
+    pub(crate) fn folder(&self) -> Option<&Folder> {
+        self.folder.as_ref()
+    }
+
+    pub(crate) fn folder_mut(&mut self) -> Option<&mut Folder> {
+        self.folder.as_mut()
+    }
+
+    /// Writes what is in files to the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let path = self.folder.as_ref().map_or(Path::new(""), Folder::path);
+        self.columns.iter().try_for_each(Column::sync).map_err(Error::io(path))
     }
 
     /// The number of slots.
@@ -94,7 +129,8 @@ impl Rows {
             if batch.len() != self.columns.len() {
                 return Err(Error::mismatch("batch", count(self.columns.len()), count(batch.len())));
             }
-            for (column, new) in self.columns.iter().zip(batch).filter(|(column, new)| !column.fits(new)) {
+            let odd = self.columns.iter().zip(batch).find(|(column, new)| !column.fits(new));
+            if let Some((column, new)) = odd {
                 let got = row_type(new.dtype(), &new.dims()[1..], new.device().location());
                 return Err(Error::mismatch(
                     "batch",

@@ -1,11 +1,16 @@
 //! The storage of everything that remembers in the order of time: several rows (environments), one ring of
 //! steps.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Fields, Rows, Schema};
+use crate::{
+    Fields, Item, Rows, Schema,
+    folder::{Folder, Place},
+};
 
 /// A rows × T ring of steps, one write head for all rows.
 ///
@@ -18,11 +23,14 @@ pub(crate) struct Timeline {
     rows: usize,
     length: usize,
     written: u64,
+    /// The time behind the last step that was ever written into the ring. It is `written`, but where a process
+    /// was killed and its last steps are lost: what they overwrote is lost too.
+    reached: u64,
     slots: Rows,
 }
 
 impl Timeline {
-    pub(crate) fn new(schema: Schema, rows: usize, length: usize) -> Result<Self> {
+    pub(crate) fn new(schema: Schema, rows: usize, length: usize, place: Place<'_>) -> Result<Self> {
         for (what, size) in [("rows", rows), ("length", length)] {
             if size == 0 {
                 return Err(Error::invalid(what, "0: at least 1 is needed"));
@@ -33,13 +41,11 @@ impl Timeline {
         })?;
         let types: Vec<(DType, &[usize])> =
             schema.fields().iter().map(|field| (field.dtype, &field.shape[..])).collect();
-        let slots = Rows::typed(capacity, &types)?;
-        Ok(Self { rows, length, written: 0, slots, schema })
-    }
-
-    /// With columns that are there already, such as those of a file.
-    pub(crate) fn on(schema: Schema, rows: usize, length: usize, written: u64, slots: Rows) -> Self {
-        Self { schema, rows, length, written, slots }
+        let slots = match place {
+            Place::Ram => Rows::typed(capacity, &types)?,
+            Place::Folder(path) => Folder::create(path, &schema, capacity, length)?,
+        };
+        Ok(Self { rows, length, written: 0, reached: 0, slots, schema })
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -61,20 +67,39 @@ impl Timeline {
 
     /// Steps that each row holds.
     pub(crate) fn stored(&self) -> usize {
-        self.written.min(self.length as u64) as usize
+        (self.written - self.oldest()) as usize
+    }
+
+    /// Steps of each row that would be held too, had they not been overwritten by steps that are lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.written.min(self.length as u64) as usize - self.stored()
     }
 
     /// The time of the oldest step that is held.
     pub(crate) fn oldest(&self) -> u64 {
-        self.written - self.stored() as u64
+        self.reached.saturating_sub(self.length as u64).min(self.written)
+    }
+
+    /// The times of the steps that are held.
+    pub(crate) fn held(&self) -> Range<u64> {
+        self.oldest()..self.written
+    }
+
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// To be told where the ring was written further than `written` says.
+    pub(crate) fn set_reached(&mut self, reached: u64) {
+        self.reached = self.reached.max(reached);
     }
 
     pub(crate) fn storage(&self) -> &Rows {
         &self.slots
     }
 
-    pub(crate) fn storage_mut(&mut self) -> &mut Rows {
-        &mut self.slots
+    pub(crate) fn replace_storage(&mut self, slots: Rows) -> Rows {
+        std::mem::replace(&mut self.slots, slots)
     }
 
     /// How many steps a batch of tensors (rows, steps, ...) has, if it fits.
@@ -107,11 +132,18 @@ impl Timeline {
 
     /// The same, from tensors whose elements are in the order of time, then of rows.
     pub(crate) fn write_in_order(&mut self, tensors: &[&Tensor], steps: usize) -> Result<()> {
+        let after = self.written + steps as u64;
+        if let Some(folder) = self.slots.folder_mut() {
+            folder.reach(after)?;
+        }
         let head = (self.written % self.length as u64) as usize;
         let first = steps.min(self.length - head);
         self.slots.put(head * self.rows, tensors, 0, first * self.rows)?;
-        self.slots.put(0, tensors, first * self.rows, (steps - first) * self.rows)?;
-        self.written += steps as u64;
+        if first < steps {
+            self.slots.put(0, tensors, first * self.rows, (steps - first) * self.rows)?;
+        }
+        self.written = after;
+        self.reached = self.reached.max(after);
         Ok(())
     }
 
@@ -142,6 +174,46 @@ impl Timeline {
         };
         let tensors = self.slots.gather(&slots)?.into_iter().map(split).collect::<Result<_>>()?;
         Ok(Fields { schema: self.schema.clone(), tensors })
+    }
+
+    /// The values of one field of `depth` steps of a row, up to and with the time of each item, as
+    /// (items, depth, ...). Steps before the first of an episode, or before the oldest that is held, are that step
+    /// again. `ends` are the fields that end an episode.
+    pub(crate) fn stack(&self, items: &[Item], field: &str, depth: usize, ends: &[usize]) -> Result<Tensor> {
+        let column = self.schema.position(field)?;
+        if depth == 0 {
+            return Err(Error::invalid("depth", "0: at least 1 is needed"));
+        }
+        let mut slots = Vec::with_capacity(items.len() * depth);
+        for item in items {
+            let row = item.row as usize;
+            if row >= self.rows || !(self.oldest()..self.written).contains(&item.time) {
+                let why = format!("{item:?} is not held: times {} to {} are", self.oldest(), self.written);
+                return Err(Error::invalid("item", why));
+            }
+            let oldest = self.oldest().max((item.time + 1).saturating_sub(depth as u64));
+            // From the newest frame back, to where an episode ended before.
+            let mut first = item.time;
+            while first > oldest {
+                let before = std::iter::once(self.slot(row, first - 1));
+                let mut ended = false;
+                for &end in ends {
+                    ended |= self.slots.scalars(end, before.clone())?[0] != 0.0;
+                }
+                if ended {
+                    break;
+                }
+                first -= 1;
+            }
+            let from = (item.time + 1) as i128 - depth as i128;
+            slots.extend((from..=i128::from(item.time)).map(|time| {
+                self.slot(row, u64::try_from(time).map_or(first, |time| time.max(first))) as u32
+            }));
+        }
+        let frames = self.slots.gather_column(column, &slots)?;
+        let mut dims = vec![items.len(), depth];
+        dims.extend(&frames.dims()[1..]);
+        Ok(frames.reshape(dims)?)
     }
 
     /// These steps, as (steps, ...).

@@ -1,6 +1,6 @@
 //! Sequences of steps, drawn uniformly.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use candle_core::Tensor;
 use cl_core::{
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Draw, Fields, Item, Schema,
+    folder::{self, Foldable, Place},
     grid::{Decoder, Episodes, Grid},
     timeline::Timeline,
 };
@@ -109,7 +110,7 @@ pub struct Trajectories {
     pub(crate) grid: Grid,
     min_length: usize,
     pub(crate) episodes: Option<Episodes>,
-    rng: Rng,
+    pub(crate) rng: Rng,
 }
 
 impl Trajectories {
@@ -122,13 +123,23 @@ impl Trajectories {
     /// [`Error::Invalid`] on a size of zero, sequences or a `min_length` longer than a row, or an `ends` that
     /// is no field of one number.
     pub fn new(schema: Schema, sizes: Sequences, rng: Rng) -> Result<Self> {
-        let (grid, episodes) = sizes.check(&schema)?;
-        let timeline = Timeline::new(schema, sizes.rows, sizes.length)?;
-        Ok(Self { timeline, grid, min_length: sizes.min_length, episodes, rng })
+        Self::placed(schema, sizes, rng, Place::Ram)
     }
 
-    pub(crate) fn on(timeline: Timeline, sizes: &Sequences, rng: Rng) -> Result<Self> {
-        let (grid, episodes) = sizes.check(timeline.schema())?;
+    /// The same in a folder, which may be larger than the memory of the machine.
+    ///
+    #[doc = include_str!("folder.md")]
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::Invalid`] where there is a memory already, or somebody has the folder
+    /// open; [`Error::Io`] where it cannot be written or the disk is full: what was made is then removed.
+    pub fn create(folder: impl AsRef<Path>, schema: Schema, sizes: Sequences, rng: Rng) -> Result<Self> {
+        folder::create(|| Self::placed(schema, sizes, rng, Place::Folder(folder.as_ref())))
+    }
+
+    pub(crate) fn placed(schema: Schema, sizes: Sequences, rng: Rng, place: Place<'_>) -> Result<Self> {
+        let (grid, episodes) = sizes.check(&schema)?;
+        let timeline = Timeline::new(schema, sizes.rows, sizes.length, place)?;
         Ok(Self { timeline, grid, min_length: sizes.min_length, episodes, rng })
     }
 
@@ -139,16 +150,16 @@ impl Trajectories {
     /// missing or unknown, or there are more steps than a row holds; the memory is then unchanged.
     pub fn add(&mut self, batch: &[(&str, &Tensor)]) -> Result<()> {
         let (tensors, steps) = self.timeline.check(batch)?;
-        let before = self.timeline.written();
+        let old = self.timeline.held();
         self.timeline.write(&tensors, steps)?;
-        self.track(before)
+        self.track(old)
     }
 
-    /// Lets the episodes know of the steps from `before` on.
-    pub(crate) fn track(&mut self, before: u64) -> Result<()> {
+    /// Lets the episodes know of the steps behind the `old` ones.
+    fn track(&mut self, old: Range<u64>) -> Result<()> {
         if let Some(episodes) = &mut self.episodes {
-            let ends = ends(&self.timeline, &episodes.fields, before)?;
-            episodes.extend(&self.grid, before, &ends);
+            let ends = ends(&self.timeline, &episodes.fields, old.end)?;
+            episodes.extend(&self.grid, old, self.timeline.held(), &ends);
         }
         Ok(())
     }
@@ -158,7 +169,7 @@ impl Trajectories {
         match &self.episodes {
             Some(episodes) => episodes.whole.members().len(),
             None => {
-                let held = self.grid.held(self.timeline.written());
+                let held = self.grid.held(self.timeline.held());
                 (held.end - held.start) as usize * self.grid.rows
             }
         }
@@ -191,8 +202,7 @@ impl Trajectories {
 
     /// Whether there is anything to draw, and enough steps for it.
     pub fn can_sample(&self) -> bool {
-        let full = self.timeline.written() >= self.timeline.length() as u64;
-        (full || self.timeline.stored() >= self.min_length) && !self.is_empty()
+        self.timeline.stored() >= self.min_length && !self.is_empty()
     }
 
     /// `n` sequences: every field as (n, steps, ...).
@@ -201,28 +211,58 @@ impl Trajectories {
     /// [`Error::Invalid`] before [`can_sample`](Self::can_sample), or where a draw without replacement asks for
     /// more than there are; nothing is changed then.
     pub fn sample(&mut self, n: usize, draw: Draw) -> Result<Sample> {
-        let (items, positions) = self.draw(n, draw)?;
-        let starts = items.iter().zip(&positions).map(|(item, &position)| (item.row as usize, position));
+        let mut rng = self.rng.clone();
+        let sample = self.sample_with(n, draw, &mut rng)?;
+        self.rng = rng;
+        Ok(sample)
+    }
+
+    /// The same with a generator of the caller's: for several that draw from one memory, each with its own
+    /// ([`Shared`](crate::Shared)).
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample); the generator is not moved then.
+    pub fn sample_with(&self, n: usize, draw: Draw, rng: &mut Rng) -> Result<Sample> {
+        let (items, positions) = self.draw(n, draw, rng)?;
+        let starts =
+            items.iter().zip(&positions).map(|(item, &position)| (item.row as usize, position as usize));
         let fields = self.timeline.sequences(starts, self.grid.sample)?;
         Ok(Sample { fields, items })
     }
 
+    /// The newest `depth` values of a field up to the first step of each item, as (items, depth, ...): a stack of
+    /// frames, of which each is stored once. Where an episode (by [`ends`](Sequences::ends)) or the memory begins
+    /// within the stack, its first frame is repeated.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a depth of 0, an unknown field, or an item that is not held any more.
+    pub fn stack(&self, items: &[Item], field: &str, depth: usize) -> Result<Tensor> {
+        let ends = self.episodes.as_ref().map_or(&[][..], |episodes| &episodes.fields);
+        self.timeline.stack(items, field, depth, ends)
+    }
+
     /// Items, and where in the ring they begin.
-    pub(crate) fn draw(&mut self, n: usize, draw: Draw) -> Result<(Vec<Item>, Vec<usize>)> {
+    pub(crate) fn draw(&self, n: usize, draw: Draw, rng: &mut Rng) -> Result<(Vec<Item>, Vec<u32>)> {
         if !self.can_sample() {
             return Err(too_early(self.timeline.stored(), self.min_length, self.grid.sample));
         }
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
         let rows = self.grid.rows as u32;
-        let chosen = draw.indices(n, self.len(), &mut self.rng)?;
-        Ok(match &self.episodes {
-            Some(episodes) => {
-                chosen.iter().map(|&i| decoder.at(episodes.whole.members()[i as usize])).unzip()
-            }
-            None if rows == 1 => chosen.iter().map(|&i| decoder.nth(0, i as usize)).unzip(),
-            None => chosen.iter().map(|&i| decoder.nth((i % rows) as usize, (i / rows) as usize)).unzip(),
-        })
+        let chosen = draw.indices(n, self.len(), rng)?;
+        let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        for i in chosen {
+            let (item, position) = match &self.episodes {
+                Some(episodes) => decoder.at(episodes.whole.members()[i as usize]),
+                None if rows == 1 => decoder.nth(0, i as usize),
+                None => decoder.nth((i % rows) as usize, (i / rows) as usize),
+            };
+            items.push(item);
+            positions.push(position as u32);
+        }
+        Ok((items, positions))
     }
+
+    folder::in_folder!();
 
     /// Writes everything to a file, the generator too; see [`snapshot::save`].
     ///
@@ -238,6 +278,27 @@ impl Trajectories {
     /// As [`snapshot::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         snapshot::load(path, Self::KIND)
+    }
+}
+
+impl Foldable for Trajectories {
+    const HEAD: Kind = Kind::new("cl-replay/trajectories/head", 1);
+
+    fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.timeline
+    }
+
+    fn forget(&mut self, reached: u64) -> Result<()> {
+        let old = self.timeline.held();
+        self.timeline.set_reached(reached);
+        if let Some(episodes) = &mut self.episodes {
+            episodes.forget(&self.grid, old, self.timeline.held());
+        }
+        Ok(())
     }
 }
 

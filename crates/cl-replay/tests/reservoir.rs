@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor, Var};
 use cl_core::Error;
-use cl_replay::{Draw, Offer, Reservoir};
+use cl_replay::{Acceptance, Draw, Offer, Reservoir};
 use common::{chi_square, chi_square_of_subsets, critical, numbers, samples, state};
 use proptest::prelude::*;
 use rand::Rng;
@@ -43,6 +43,25 @@ const RUNS: u64 = 3000;
 fn every_position_is_kept_equally_often() {
     for (capacity, n) in [(5, 80), (20, 21), (20, 23), (1, 10)] {
         let statistic = chi_square_of_subsets(&kept(capacity, n, RUNS), capacity, RUNS);
+        let limit = critical(n as usize - 1);
+        assert!(statistic < limit, "{capacity} of {n}: {statistic} ≥ {limit}");
+    }
+}
+
+/// Algorithm L obeys the law of algorithm R, in short streams and in long ones.
+#[test]
+fn algorithm_l_keeps_every_position_equally_often() {
+    for (capacity, n) in [(5, 80), (20, 21), (20, 23), (1, 10), (3, 400)] {
+        let mut counts = vec![0; n as usize];
+        for seed in 0..RUNS {
+            let rng = cl_core::rng(seed, "memory");
+            let mut memory = Reservoir::with_acceptance(capacity, Acceptance::L, rng).unwrap();
+            let (x, y) = samples(0..n);
+            let offers = memory.offer(&x, &y).unwrap();
+            assert!(offers[..capacity].iter().enumerate().all(|(i, offer)| *offer == Offer::Kept(i)));
+            numbers(&memory.all().unwrap()).iter().for_each(|&i| counts[i as usize] += 1);
+        }
+        let statistic = chi_square_of_subsets(&counts, capacity, RUNS);
         let limit = critical(n as usize - 1);
         assert!(statistic < limit, "{capacity} of {n}: {statistic} ≥ {limit}");
     }

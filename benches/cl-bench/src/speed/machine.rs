@@ -54,7 +54,10 @@ impl Machine {
         lines.extend(self.peers.iter().map(|(name, hello)| {
             let versions: Vec<String> =
                 hello.versions.iter().map(|(what, version)| format!("{what} {version}")).collect();
-            format!("{name}: {}; 1024² product {:.0} GFLOP/s", versions.join(", "), hello.matmul_gflops)
+            let product = hello
+                .matmul_gflops
+                .map_or(String::new(), |gflops| format!("; 1024² product {gflops:.0} GFLOP/s"));
+            format!("{name}: {}{product}", versions.join(", "))
         }));
         lines
     }

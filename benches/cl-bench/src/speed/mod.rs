@@ -1,28 +1,25 @@
-//! How fast our training steps are, beside PyTorch's and Avalanche's.
+//! How fast our code is, beside the libraries that people use for the same.
 //!
 //! Everything runs on one thread and is counted in samples per CPU second. The contestants of a case
 //! take turns, round after round, and a ratio is the median of the rounds' ratios: what slows the
 //! machine for a while slows both sides of it.
 //!
-//! | case | one step |
+//! | contest | cases |
 //! |---|---|
-//! | `mlp-128` | 784-400-400-10, ReLU, batch 128: forward, softmax cross-entropy, backward, SGD |
-//! | `mlp-128-adam` | the same with Adam |
-//! | `mlp-10` | 784-100-100-10, batch 10, SGD |
-//! | `er-10` | the same with a reservoir of 200, 10 replayed beside the 10 that arrive; these are counted |
-//! | `fisher-exact` | diagonal Fisher of 784-400-400-10, expectation over the 10 classes; any batch |
-//! | `cnn-64` | 3×32×32, batch 64: conv 3×3 (32), ReLU, pool 2, conv 3×3 (64), ReLU, pool 2, linear 10; SGD |
+//! | [`TRAINING`], `cargo xtask bench speed` | training steps, beside PyTorch's and Avalanche's |
+//! | [`REPLAY`], `cargo xtask bench replay-speed` | what a replay buffer does, beside the libraries of reinforcement learning |
 //!
-//! Inputs are synthetic, in [0, 1], made beforehand as one tensor and sliced: 12 000 samples (2 048
-//! images, 2 048 samples for the Fisher). The peers' side is in `benches/peers/`.
+//! A contest is data: our cases, the peers, what is compared with what, and what we mean to reach. The
+//! peers' side is in `benches/peers/`.
 
 mod machine;
 mod measure;
-pub mod ours;
 mod peers;
+pub mod replay;
 mod report;
 mod stats;
 mod table;
+pub mod training;
 mod venv;
 mod worker;
 
@@ -37,22 +34,73 @@ use crate::clock::cpu_seconds;
 
 pub use machine::Machine;
 pub use measure::Measurement;
-pub use peers::{AVALANCHE, PYTORCH, PYTORCH_AVX512, PeerOptions};
+pub use peers::{Environment, Peer, PeerOptions};
+pub use replay::REPLAY;
 pub use report::{Failure, Rate, Ratio, Report, Verdict};
 pub use stats::Spread;
+pub use training::TRAINING;
 pub use venv::VENV_VARIABLE;
 pub use worker::Hello;
 
 use measure::calibrate;
 use peers::Peers;
 
-/// A kind of training step whose speed is measured.
-pub trait Case {
-    /// Its name in [`COMPARISONS`].
-    fn name(&self) -> &str;
+/// Ourselves as the opponent of another case of ours.
+pub const ENGRAM: &str = "engram";
 
-    /// Goes on for `steps` steps from where the last call stopped, and returns how many samples of
-    /// the stream were trained on (replayed ones do not count).
+/// A list of cases, and what they are compared with.
+pub struct Contest {
+    /// How it is called and shown.
+    pub heading: Heading,
+    /// Our cases, in the order of the table.
+    pub cases: &'static [Entry],
+    /// What is compared with what, in the order of the table.
+    pub comparisons: &'static [Comparison],
+    /// The peers that the comparisons name.
+    pub peers: &'static [Peer],
+}
+
+/// How a contest is called and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heading {
+    /// The name of its command and of its files, `NAME.jsonl` and `NAME.md`.
+    pub name: &'static str,
+    /// The title of its page.
+    pub title: &'static str,
+    /// In what its tables are.
+    pub unit: Unit,
+}
+
+/// The unit of a table. What is measured and stored is always samples per CPU second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Samples per CPU second: more is better.
+    SamplesPerSecond,
+    /// Nanoseconds of CPU time for one transition: less is better.
+    Nanoseconds,
+}
+
+/// A case of ours: its name, and what sets it up. It is set up when it is its turn, and put away after.
+pub struct Entry {
+    /// Its name in the comparisons.
+    pub name: &'static str,
+    /// Sets it up.
+    pub make: fn() -> Result<Box<dyn Case>>,
+}
+
+impl Entry {
+    /// A case by its name and what sets it up.
+    #[must_use]
+    pub const fn new(name: &'static str, make: fn() -> Result<Box<dyn Case>>) -> Self {
+        Self { name, make }
+    }
+}
+
+/// Work whose speed is measured.
+pub trait Case {
+    /// Goes on for `steps` steps from where the last call stopped, and returns how many samples were
+    /// dealt with: those of the stream that were trained on (replayed ones do not count), or the
+    /// transitions that were drawn, changed or added.
     ///
     /// # Errors
     ///
@@ -65,40 +113,36 @@ pub trait Case {
 pub struct Comparison {
     /// Our case.
     pub case: &'static str,
-    /// The peer.
+    /// The peer, or [`ENGRAM`].
     pub peer: &'static str,
     /// Its case.
     pub peer_case: &'static str,
     /// The ratio that we mean to reach, where we mean to.
-    pub aim: Option<f64>,
+    pub aim: Aim,
+}
+
+/// The ratio that we mean to reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Aim {
+    /// None: the ratio is shown.
+    None,
+    /// Against this peer.
+    AtLeast(f64),
+    /// Against this peer if it is the fastest in this run of those that our case has such an aim against.
+    IfFastest(f64),
 }
 
 const fn aim(case: &'static str, peer: &'static str, peer_case: &'static str, aim: f64) -> Comparison {
-    Comparison { case, peer, peer_case, aim: Some(aim) }
+    Comparison { case, peer, peer_case, aim: Aim::AtLeast(aim) }
 }
 
 const fn shown(case: &'static str, peer: &'static str, peer_case: &'static str) -> Comparison {
-    Comparison { case, peer, peer_case, aim: None }
+    Comparison { case, peer, peer_case, aim: Aim::None }
 }
 
-/// What is compared with what, in the order of the table.
-pub const COMPARISONS: &[Comparison] = &[
-    aim("mlp-128", PYTORCH, "mlp-128", 1.75),
-    aim("mlp-128", PYTORCH_AVX512, "mlp-128", 0.85),
-    shown("mlp-128-adam", PYTORCH, "mlp-128-adam"),
-    shown("mlp-128-adam", PYTORCH_AVX512, "mlp-128-adam"),
-    aim("mlp-10", PYTORCH, "mlp-10", 2.75),
-    shown("mlp-10", PYTORCH_AVX512, "mlp-10"),
-    aim("er-10", AVALANCHE, "er-10", 10.0),
-    shown("er-10", AVALANCHE, "er-10-5exp"),
-    shown("er-10", PYTORCH, "er-10"),
-    aim("fisher-exact", PYTORCH, "fisher-loop", 50.0),
-    aim("fisher-exact", PYTORCH, "fisher-vmap", 3.0),
-    shown("fisher-exact", PYTORCH, "fisher-factored"),
-    shown("fisher-exact", PYTORCH_AVX512, "fisher-factored"),
-    aim("cnn-64", PYTORCH, "cnn-64", 0.9),
-    shown("cnn-64", PYTORCH_AVX512, "cnn-64"),
-];
+const fn if_fastest(case: &'static str, peer: &'static str, aim: f64) -> Comparison {
+    Comparison { case, peer, peer_case: case, aim: Aim::IfFastest(aim) }
+}
 
 /// What to measure, and for how long.
 #[derive(Debug, Clone)]
@@ -111,7 +155,7 @@ pub struct Options {
     pub cases: Vec<String>,
     /// The peers, if they are wanted.
     pub peers: Option<PeerOptions>,
-    /// The folder for `speed.jsonl` and `speed.md`, written anew after every case.
+    /// The folder for the contest's two files, written anew after every case.
     pub out: Option<PathBuf>,
 }
 
@@ -121,7 +165,7 @@ impl Default for Options {
     }
 }
 
-/// Measures `ours` and, if the options say so, the peers beside them.
+/// Measures our cases of a contest and, if the options say so, the peers beside them.
 ///
 /// `say` is told how it goes on, a line at a time. `stop` is asked between turns; once it says so, the
 /// report holds what was measured to the end. A peer that fails costs its own rows only: they are
@@ -133,10 +177,10 @@ impl Default for Options {
 /// # Errors
 ///
 /// [`Error::Invalid`] for a case that does not exist; [`Error::Unavailable`] if the peers' environment
-/// cannot be had; [`Error::Io`] if the report cannot be written; what `ours` returns.
+/// cannot be had; [`Error::Io`] if the report cannot be written.
 pub fn run(
+    contest: &Contest,
     options: &Options,
-    ours: impl FnOnce() -> Result<Vec<Box<dyn Case>>> + Send,
     stop: &(dyn Fn() -> bool + Sync),
     say: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Report> {
@@ -145,43 +189,41 @@ pub fn run(
         .build()
         .map_err(|error| Error::Unavailable { what: "a thread pool".into(), why: error.to_string() })?;
     pool.install(|| {
-        let cases = chosen(ours()?, &options.cases)?;
+        let entries = chosen(contest.cases, &options.cases)?;
         let peers = match &options.peers {
-            Some(peers) => Peers::prepare(peers, say)?,
+            Some(peers) => Peers::prepare(contest.peers, peers, say)?,
             None => Peers::none(),
         };
-        contest(options, cases, peers, COMPARISONS, stop, say)
+        play(contest, options, &entries, peers, stop, say)
     })
 }
 
 /// The cases by the names that were asked for, in their own order.
-fn chosen(cases: Vec<Box<dyn Case>>, names: &[String]) -> Result<Vec<Box<dyn Case>>> {
-    if let Some(unknown) = names.iter().find(|name| !cases.iter().any(|case| case.name() == *name)) {
-        let known: Vec<&str> = cases.iter().map(|case| case.name()).collect();
+fn chosen(entries: &'static [Entry], names: &[String]) -> Result<Vec<&'static Entry>> {
+    if let Some(unknown) = names.iter().find(|name| !entries.iter().any(|entry| entry.name == *name)) {
+        let known: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
         return Err(Error::invalid(format!("case {unknown:?}"), format!("there are {}", known.join(", "))));
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    Ok(cases.into_iter().filter(|case| wanted(case.name())).collect())
+    Ok(entries.iter().filter(|entry| wanted(entry.name)).collect())
 }
 
-/// All cases, one after the other; the report grows and is saved after each.
-fn contest(
+/// All chosen cases, one after the other; the report grows and is saved after each.
+fn play(
+    contest: &Contest,
     options: &Options,
-    mut cases: Vec<Box<dyn Case>>,
+    entries: &[&Entry],
     mut peers: Peers,
-    comparisons: &[Comparison],
     stop: &dyn Fn() -> bool,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report> {
     if options.rounds == 0 {
         return Err(Error::invalid("rounds", "at least one is needed"));
     }
-    let mut report = Report::new(Machine::here());
-    for case in &mut cases {
-        let opponents =
-            comparisons.iter().filter(|c| c.case == case.name() && peers.has(c.peer)).copied().collect();
-        say(&format!("{} ...", case.name()));
-        let finished = Match::new(case.as_mut(), &mut peers, opponents).play(options, stop)?;
+    let mut report = Report::new(contest.heading, Machine::here());
+    for entry in entries {
+        say(&format!("{} ...", entry.name));
+        let finished = Match::new(contest, entry, &mut peers).play(options, stop)?;
         match finished {
             Some(finished) => finished.enter(&mut report),
             None => report.interrupted = true,
@@ -201,14 +243,15 @@ fn contest(
 
 /// One of our cases and its opponents.
 struct Match<'a> {
-    case: &'a mut dyn Case,
+    case: &'static str,
     peers: &'a mut Peers,
     contestants: Vec<Contestant>,
 }
 
 struct Contestant {
-    /// `None`: ourselves.
-    opponent: Option<Comparison>,
+    player: Player,
+    /// `None`: our case itself.
+    comparison: Option<Comparison>,
     /// Steps in a turn.
     steps: usize,
     /// Samples per CPU second, one for each round.
@@ -217,13 +260,61 @@ struct Contestant {
     failure: Option<Error>,
 }
 
+/// Who takes a turn.
+enum Player {
+    /// A case of ours, once it is set up.
+    Ours(&'static str, fn() -> Result<Box<dyn Case>>, Option<Box<dyn Case>>),
+    /// A peer and its case.
+    Peer(&'static str, &'static str),
+}
+
+impl Player {
+    fn ours(entry: &Entry) -> Self {
+        Self::Ours(entry.name, entry.make, None)
+    }
+
+    /// The first turn sets it up.
+    fn turn(&mut self, peers: &mut Peers, steps: usize) -> Result<Measurement> {
+        let (name, make, ready) = match self {
+            Self::Peer(peer, case) => return peers.run(peer, case, steps),
+            Self::Ours(name, make, ready) => (name, make, ready),
+        };
+        let case = match ready {
+            Some(case) => case,
+            None => ready.insert(make()?),
+        };
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        let samples = case.run(steps)?;
+        let measured = Measurement {
+            samples: samples as u64,
+            cpu_seconds: cpu_seconds() - cpu,
+            wall_seconds: wall.elapsed().as_secs_f64(),
+        };
+        measured.checked(&format!("engram, {name}"))
+    }
+}
+
 impl<'a> Match<'a> {
-    fn new(case: &'a mut dyn Case, peers: &'a mut Peers, opponents: Vec<Comparison>) -> Self {
-        let contestants = std::iter::once(None)
-            .chain(opponents.into_iter().map(Some))
-            .map(|opponent| Contestant { opponent, steps: 0, rates: vec![], failure: None })
+    fn new(contest: &Contest, entry: &Entry, peers: &'a mut Peers) -> Self {
+        let opponent = |comparison: &Comparison| {
+            let Comparison { peer, peer_case, .. } = *comparison;
+            if peer != ENGRAM {
+                return peers.has(peer).then_some(Player::Peer(peer, peer_case));
+            }
+            contest.cases.iter().find(|other| other.name == peer_case).map(Player::ours)
+        };
+        let opponents = contest.comparisons.iter().filter(|comparison| comparison.case == entry.name);
+        let contestants = std::iter::once((None, Player::ours(entry)))
+            .chain(opponents.filter_map(|comparison| Some((Some(*comparison), opponent(comparison)?))))
+            .map(|(comparison, player)| Contestant {
+                player,
+                comparison,
+                steps: 0,
+                rates: vec![],
+                failure: None,
+            })
             .collect();
-        Self { case, peers, contestants }
+        Self { case: entry.name, peers, contestants }
     }
 
     /// `None` if it was stopped before the last round.
@@ -232,10 +323,8 @@ impl<'a> Match<'a> {
             if stop() {
                 return Ok(None);
             }
-            let opponent = self.contestants[index].opponent;
-            let steps = calibrate(options.turn, |steps| self.turn(opponent, steps));
             let contestant = &mut self.contestants[index];
-            match steps {
+            match calibrate(options.turn, |steps| contestant.player.turn(self.peers, steps)) {
                 Ok(steps) => contestant.steps = steps,
                 Err(error) => contestant.failure = Some(error),
             }
@@ -248,15 +337,14 @@ impl<'a> Match<'a> {
         for round in 0..options.rounds {
             // Each round starts with another one, so that nobody always runs in the same wake.
             for index in (0..count).map(|turn| (round + turn) % count) {
-                let Contestant { opponent, steps, failure: None, .. } = self.contestants[index] else {
+                let contestant = &mut self.contestants[index];
+                if contestant.failure.is_some() {
                     continue;
-                };
+                }
                 if stop() {
                     return Ok(None);
                 }
-                let measured = self.turn(opponent, steps);
-                let contestant = &mut self.contestants[index];
-                match measured {
+                match contestant.player.turn(self.peers, contestant.steps) {
                     Ok(measured) => contestant.rates.push(measured.samples_per_cpu_second()),
                     Err(error) => contestant.failure = Some(error),
                 }
@@ -266,51 +354,38 @@ impl<'a> Match<'a> {
     }
 
     fn finished(self) -> Finished {
-        Finished { case: self.case.name().to_owned(), contestants: self.contestants }
-    }
-
-    fn turn(&mut self, opponent: Option<Comparison>, steps: usize) -> Result<Measurement> {
-        let Some(Comparison { peer, peer_case, .. }) = opponent else {
-            let (wall, cpu) = (Instant::now(), cpu_seconds());
-            let samples = self.case.run(steps)?;
-            let measured = Measurement {
-                samples: samples as u64,
-                cpu_seconds: cpu_seconds() - cpu,
-                wall_seconds: wall.elapsed().as_secs_f64(),
-            };
-            return measured.checked(&format!("engram, {}", self.case.name()));
-        };
-        self.peers.run(peer, peer_case, steps)
+        Finished { case: self.case, contestants: self.contestants }
     }
 }
 
 /// A match that was played to the end.
 struct Finished {
-    case: String,
+    case: &'static str,
     contestants: Vec<Contestant>,
 }
 
 impl Finished {
     fn enter(self, report: &mut Report) {
         let Self { case, contestants } = self;
-        let mut ours = None;
-        for Contestant { opponent, rates, failure, .. } in contestants {
-            match (failure, opponent) {
-                (Some(error), opponent) => report.failures.push(Failure {
-                    case: opponent.map_or(case.clone(), |c| c.peer_case.into()),
-                    by: opponent.map_or("engram", |c| c.peer).into(),
+        let (mut ours, mut ratios) = (None, vec![]);
+        for Contestant { comparison, rates, failure, .. } in contestants {
+            match (failure, comparison) {
+                (Some(error), comparison) => report.failures.push(Failure {
+                    case: comparison.map_or(case, |c| c.peer_case).into(),
+                    by: comparison.map_or(ENGRAM, |c| c.peer).into(),
                     why: error.to_string(),
                 }),
                 (None, None) => ours = Some(rates),
                 (None, Some(comparison)) => {
                     if let Some(ours) = &ours {
-                        report.ratios.extend(Ratio::new(&comparison, ours, &rates));
+                        ratios.extend(Ratio::new(&comparison, ours, &rates).map(|r| (comparison.aim, r)));
                     }
                 }
             }
         }
+        report.ratios.extend(Ratio::judged(ratios));
         if let Some(ours) = ours {
-            report.rates.extend(Rate::new(&case, &ours));
+            report.rates.extend(Rate::new(case, &ours));
         }
     }
 }

@@ -16,12 +16,29 @@ use super::{
     worker::{Hello, Worker},
 };
 
-/// PyTorch as `pip` installs it.
-pub const PYTORCH: &str = "pytorch";
-/// The same with MKL made to take its AVX-512 path on an AMD processor.
-pub const PYTORCH_AVX512: &str = "pytorch-mkl-avx512";
-/// Avalanche, on PyTorch as installed.
-pub const AVALANCHE: &str = "avalanche";
+/// A program that we compare with, which is `benches/peers/worker.py` with a word for the cases.
+pub struct Peer {
+    /// Its name in the comparisons.
+    pub name: &'static str,
+    /// Its cases are those of `benches/peers/cases_WORKER.py`.
+    pub worker: &'static str,
+    /// What it runs in.
+    pub environment: &'static Environment,
+    /// Whether MKL is made to take its AVX-512 path.
+    pub avx512_stub: bool,
+}
+
+/// A Python environment in which some peers run.
+pub struct Environment {
+    /// What is installed, a file of `benches/peers`.
+    pub requirements: &'static str,
+    /// Where it is made, under the cache folder.
+    pub cache: &'static str,
+    /// The environment variable that names one that is there already.
+    pub variable: &'static str,
+    /// Whether the requirements are installed one by one, so that one that cannot be costs its peer only.
+    pub each: bool,
+}
 
 /// Importing PyTorch from a cold disk, and the set-up of a case, take their time.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -29,20 +46,39 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Where the peers come from.
 #[derive(Debug, Clone)]
 pub struct PeerOptions {
-    /// An environment that is there already, instead of one made in the cache.
+    /// An environment that is there already, instead of one made in the cache: that of the contest's first
+    /// peer. For the others, the variables that they name.
     pub venv: Option<PathBuf>,
-    /// The folder with `worker.py` and `requirements.txt`.
+    /// The folder with `worker.py` and the requirements.
     pub scripts: PathBuf,
 }
 
 impl Default for PeerOptions {
-    /// The environment that `ENGRAM_PEERS_VENV` names, if it is set, and this repository's
-    /// `benches/peers`.
+    /// This repository's `benches/peers`, in environments that the variables name or that are made.
     fn default() -> Self {
-        Self {
-            venv: std::env::var_os(venv::VENV_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from),
-            scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers"),
+        Self { venv: None, scripts: Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers") }
+    }
+}
+
+impl Environment {
+    /// The one that its variable names, if it is set.
+    #[must_use]
+    pub fn given(&self) -> Option<PathBuf> {
+        std::env::var_os(self.variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// Its Python, in `given` or made first if need be.
+    fn python(&self, given: Option<PathBuf>, scripts: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+        if let Some(dir) = given {
+            return venv::existing(&dir, self.requirements, self.variable);
         }
+        let maker = venv::Maker {
+            python: "python3".into(),
+            requirements: scripts.join(self.requirements),
+            cache: venv::default_cache()?.join(self.cache),
+            each: self.each,
+        };
+        maker.make(say)
     }
 }
 
@@ -68,46 +104,51 @@ impl Peers {
         Self { starters, running: BTreeMap::new(), hellos: BTreeMap::new(), lost: BTreeMap::new() }
     }
 
-    /// The three peers, their environment made if need be. `say` is told what takes long and what is
-    /// left out.
+    /// The peers of a list, their environments made if need be. `say` is told what takes long and what is
+    /// left out. An environment that cannot be had costs the peers that run in it.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if there is no environment and none can be made.
-    pub fn prepare(options: &PeerOptions, say: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// [`Error::Unavailable`] if there is no environment at all and none can be made.
+    pub fn prepare(list: &[Peer], options: &PeerOptions, say: &mut dyn FnMut(&str)) -> Result<Self> {
         let scripts = options.scripts.canonicalize().map_err(Error::io(&options.scripts))?;
         let worker = scripts.join("worker.py");
-        let python = match &options.venv {
-            Some(dir) => venv::existing(dir)?,
-            None => {
-                let requirements = scripts.join("requirements.txt");
-                venv::Maker { python: "python3".into(), requirements, cache: venv::default_cache()? }
-                    .make(say)?
-            }
-        };
-
-        let start = |script: &'static str, preload: Option<PathBuf>| {
-            let (python, worker) = (python.clone(), worker.clone());
-            Box::new(move || command(&python, &worker, script, preload.as_deref()))
-                as Box<dyn Fn() -> Command>
-        };
-        let mut starters =
-            BTreeMap::from([(PYTORCH, start("pytorch", None)), (AVALANCHE, start("avalanche", None))]);
-        match venv::default_cache()
-            .map_err(|error| error.to_string())
-            .and_then(|cache| avx512_stub(&scripts, &cache))
-        {
-            Ok(stub) => {
-                starters.insert(PYTORCH_AVX512, start("pytorch", Some(stub)));
-            }
-            Err(why) => say(&format!("without {PYTORCH_AVX512}: {why}")),
+        let mut peers = Self::none();
+        let mut pythons: BTreeMap<&str, Result<PathBuf>> = BTreeMap::new();
+        for (index, peer) in list.iter().enumerate() {
+            let Peer { name, worker: script, environment, avx512_stub: stub } = *peer;
+            let python = pythons.entry(environment.requirements).or_insert_with(|| {
+                let given = options.venv.clone().filter(|_| index == 0);
+                environment.python(given.or_else(|| environment.given()), &scripts, say)
+            });
+            let python = match python {
+                Ok(python) => python.clone(),
+                Err(error) => {
+                    peers.lost.insert(name, error.to_string());
+                    continue;
+                }
+            };
+            let preload = match stub.then(|| preloaded(&scripts)).transpose() {
+                Ok(preload) => preload,
+                Err(why) => {
+                    say(&format!("without {name}: {why}"));
+                    continue;
+                }
+            };
+            let worker = worker.clone();
+            peers
+                .starters
+                .insert(name, Box::new(move || command(&python, &worker, script, preload.as_deref())));
         }
-        Ok(Self::started_by(starters))
+        match pythons.into_values().reduce(std::result::Result::or) {
+            Some(Err(error)) => Err(error),
+            _ => Ok(peers),
+        }
     }
 
-    /// Whether there is a peer of that name.
+    /// Whether there is a peer of that name, or should be.
     pub fn has(&self, peer: &str) -> bool {
-        self.starters.contains_key(peer)
+        self.starters.contains_key(peer) || self.lost.contains_key(peer)
     }
 
     /// What the peers that were started said of themselves.
@@ -159,6 +200,11 @@ fn command(python: &Path, worker: &Path, script: &str, preload: Option<&Path>) -
         command.env("LD_PRELOAD", stub);
     }
     command
+}
+
+fn preloaded(scripts: &Path) -> std::result::Result<PathBuf, String> {
+    let cache = venv::default_cache().map_err(|error| error.to_string())?;
+    avx512_stub(scripts, &cache)
 }
 
 /// Compiles the stub that `benches/peers/mkl_avx512.c` describes. The error says why it is no use here.

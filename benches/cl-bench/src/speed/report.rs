@@ -6,14 +6,15 @@ use cl_core::{Error, Result};
 use serde::Serialize;
 
 use super::{
-    Comparison, Machine, Spread,
-    peers::{PYTORCH, PYTORCH_AVX512},
-    table,
+    Aim, Comparison, Heading, Machine, Spread, table,
+    training::{PYTORCH, PYTORCH_AVX512},
 };
 
 /// Everything that was measured, and on what.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
+    /// Of what it is the report.
+    pub heading: Heading,
     /// The machine and the versions.
     pub machine: Machine,
     /// Our speeds, a line for each case.
@@ -58,6 +59,9 @@ pub struct Ratio {
     pub theirs_median: f64,
     /// Of the rounds' ratios.
     pub ratio: Spread,
+    /// Whether the peer is the fastest of those that the aim of the case is meant for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fastest: bool,
     /// What the median of the ratios should reach.
     pub aim: Option<f64>,
     /// Whether it does.
@@ -95,11 +99,10 @@ impl Rate {
 }
 
 impl Ratio {
-    /// From one number a round on either side; `None` if there are none.
+    /// From one number a round on either side; `None` if there are none. It has no verdict yet.
     #[must_use]
     pub fn new(comparison: &Comparison, ours: &[f64], theirs: &[f64]) -> Option<Self> {
         let ratio = Spread::of_ratios(ours, theirs)?;
-        let verdict = |aim| if ratio.median >= aim { Verdict::Met } else { Verdict::Missed };
         Some(Self {
             case: comparison.case.into(),
             peer: comparison.peer.into(),
@@ -109,13 +112,34 @@ impl Ratio {
             ours: ours.to_vec(),
             theirs: theirs.to_vec(),
             ratio,
-            aim: comparison.aim,
-            verdict: comparison.aim.map(verdict),
+            fastest: false,
+            aim: None,
+            verdict: None,
         })
+    }
+
+    /// Judges the ratios of one case, each by its aim. Of those with [`Aim::IfFastest`] only the one
+    /// against the fastest peer is judged: the one whose own median is the greatest.
+    #[must_use]
+    pub fn judged(ratios: Vec<(Aim, Self)>) -> Vec<Self> {
+        let race = ratios.iter().filter(|(aim, _)| matches!(aim, Aim::IfFastest(_)));
+        let fastest = race.map(|(_, ratio)| ratio.theirs_median).reduce(f64::max);
+        let judged = ratios.into_iter().map(|(aim, mut ratio)| {
+            match aim {
+                Aim::AtLeast(aim) => ratio.aim = Some(aim),
+                Aim::IfFastest(aim) if fastest == Some(ratio.theirs_median) => {
+                    (ratio.fastest, ratio.aim) = (true, Some(aim));
+                }
+                Aim::IfFastest(_) | Aim::None => {}
+            }
+            let verdict = |aim| if ratio.ratio.median >= aim { Verdict::Met } else { Verdict::Missed };
+            Self { verdict: ratio.aim.map(verdict), ..ratio }
+        });
+        judged.collect()
     }
 }
 
-/// One line of `speed.jsonl`.
+/// One line of the report's JSON.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line<'a> {
@@ -128,8 +152,9 @@ enum Line<'a> {
 }
 
 impl Report {
-    pub(super) fn new(machine: Machine) -> Self {
-        Self { machine, rates: vec![], ratios: vec![], failures: vec![], notes: vec![], interrupted: false }
+    pub(super) fn new(heading: Heading, machine: Machine) -> Self {
+        let (rates, ratios, failures, notes) = (vec![], vec![], vec![], vec![]);
+        Self { heading, machine, rates, ratios, failures, notes, interrupted: false }
     }
 
     /// Whether every aim that was measured is reached and nothing failed or was cut short.
@@ -164,21 +189,22 @@ impl Report {
         lines.map(text).collect()
     }
 
-    /// Writes `speed.jsonl` and `speed.md` in `dir`, each whole or not at all.
+    /// Writes `NAME.jsonl` and `NAME.md` in `dir`, each whole or not at all; the name is the contest's.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] with the file that could not be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        replace(&dir.join("speed.jsonl"), &self.json_lines())?;
-        replace(&dir.join("speed.md"), &self.markdown())
+        let name = self.heading.name;
+        replace(&dir.join(format!("{name}.jsonl")), &self.json_lines())?;
+        replace(&dir.join(format!("{name}.md")), &self.markdown())
     }
 
     /// On a processor where MKL takes its fast path anyway, the preloaded stub makes no difference, and
     /// the rows of both peers say the same.
     pub(super) fn note_useless_stub(&mut self) {
-        let gflops = |peer: &str| self.machine.peers.get(peer).map(|hello| hello.matmul_gflops);
+        let gflops = |peer: &str| self.machine.peers.get(peer).and_then(|hello| hello.matmul_gflops);
         let (Some(shipped), Some(forced)) = (gflops(PYTORCH), gflops(PYTORCH_AVX512)) else { return };
         let note = format!(
             "{PYTORCH_AVX512} is no faster than {PYTORCH} at a product of matrices here ({forced:.0} and \

@@ -12,13 +12,9 @@ use std::{
 use super::*;
 
 /// Burns CPU time: a step is some thousand rounds of arithmetic.
-struct Burn(&'static str);
+struct Burn;
 
 impl Case for Burn {
-    fn name(&self) -> &str {
-        self.0
-    }
-
     fn run(&mut self, steps: usize) -> Result<usize> {
         let sum = (0..steps as u64 * 20_000).fold(0_u64, |sum, i| std::hint::black_box(sum ^ i));
         std::hint::black_box(sum);
@@ -29,10 +25,6 @@ impl Case for Burn {
 struct Fails;
 
 impl Case for Fails {
-    fn name(&self) -> &str {
-        "fails"
-    }
-
     fn run(&mut self, _: usize) -> Result<usize> {
         Err(Error::invalid("batch", "empty"))
     }
@@ -61,7 +53,13 @@ fn peers(list: [(&'static str, &'static str); 2]) -> Peers {
 const SHORT: Options =
     Options { rounds: 3, turn: Duration::from_millis(4), cases: vec![], peers: None, out: None };
 
-const CONTEST: &[Comparison] = &[
+const fn entry(name: &'static str) -> Entry {
+    Entry::new(name, || Ok(Box::new(Burn)))
+}
+
+const HEADING: Heading = Heading { name: "speed", title: "Speed", unit: Unit::SamplesPerSecond };
+
+const COMPARISONS: &[Comparison] = &[
     aim("a", "good", "a", 1e-9),
     aim("a", "bad", "a", 1e9),
     shown("b", "good", "b"),
@@ -69,12 +67,12 @@ const CONTEST: &[Comparison] = &[
     shown("b", "absent", "b"),
 ];
 
-fn cases() -> Vec<Box<dyn Case>> {
-    vec![Box::new(Burn("a")), Box::new(Burn("b"))]
-}
+static CONTEST: Contest =
+    Contest { heading: HEADING, cases: &[entry("a"), entry("b")], comparisons: COMPARISONS, peers: &[] };
 
-fn play(options: &Options, cases: Vec<Box<dyn Case>>, peers: Peers, stop: &dyn Fn() -> bool) -> Report {
-    contest(options, cases, peers, CONTEST, stop, &mut |_| ()).unwrap()
+fn run_all(contest: &'static Contest, options: &Options, peers: Peers, stop: &dyn Fn() -> bool) -> Report {
+    let all: Vec<&Entry> = contest.cases.iter().collect();
+    play(contest, options, &all, peers, stop, &mut |_| ()).unwrap()
 }
 
 fn pairs(report: &Report) -> Vec<(&str, &str)> {
@@ -83,7 +81,7 @@ fn pairs(report: &Report) -> Vec<(&str, &str)> {
 
 #[test]
 fn without_peers_there_are_our_numbers() {
-    let report = play(&SHORT, cases(), Peers::none(), &|| false);
+    let report = run_all(&CONTEST, &SHORT, Peers::none(), &|| false);
     let names: Vec<&str> = report.rates.iter().map(|rate| rate.case.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     assert!(report.rates.iter().all(|rate| rate.rounds.len() == 3));
@@ -92,7 +90,7 @@ fn without_peers_there_are_our_numbers() {
 
 #[test]
 fn ratios_with_verdicts() {
-    let report = play(&SHORT, cases(), peers([("good", ""), ("bad", "")]), &|| false);
+    let report = run_all(&CONTEST, &SHORT, peers([("good", ""), ("bad", "")]), &|| false);
     assert_eq!(pairs(&report), [("a", "good"), ("a", "bad"), ("b", "good"), ("b", "bad")]);
     let verdicts: Vec<_> = report.ratios.iter().map(|ratio| ratio.verdict).collect();
     assert_eq!(verdicts, [Some(Verdict::Met), Some(Verdict::Missed), None, None]);
@@ -109,7 +107,7 @@ fn ratios_with_verdicts() {
 #[test]
 fn a_peer_that_dies_costs_its_own_rows() {
     let dies_on_a = r#"case $case in '"a"') echo killed by test >&2; exit 9;; esac"#;
-    let report = play(&SHORT, cases(), peers([("good", ""), ("bad", dies_on_a)]), &|| false);
+    let report = run_all(&CONTEST, &SHORT, peers([("good", ""), ("bad", dies_on_a)]), &|| false);
     // It is started again for the next case.
     assert_eq!(pairs(&report), [("a", "good"), ("b", "good"), ("b", "bad")]);
     let [failure] = report.failures.as_slice() else { panic!("{:?}", report.failures) };
@@ -127,7 +125,7 @@ fn a_peer_that_dies_costs_its_own_rows() {
 fn a_peer_that_cannot_start_is_tried_once() {
     let mut starters = BTreeMap::from([("good", peer(""))]);
     starters.insert("bad", Box::new(|| Command::new("/nonexistent/python")));
-    let report = play(&SHORT, cases(), Peers::started_by(starters), &|| false);
+    let report = run_all(&CONTEST, &SHORT, Peers::started_by(starters), &|| false);
     assert_eq!(pairs(&report), [("a", "good"), ("b", "good")]);
     let whys: Vec<&str> = report.failures.iter().map(|failure| failure.why.as_str()).collect();
     assert!(
@@ -139,11 +137,20 @@ fn a_peer_that_cannot_start_is_tried_once() {
 
 #[test]
 fn a_failing_case_of_ours_leaves_the_others() {
-    let cases: Vec<Box<dyn Case>> = vec![Box::new(Fails), Box::new(Burn("b"))];
-    let report = play(&SHORT, cases, peers([("good", ""), ("bad", "")]), &|| false);
+    static FAILING: Contest = Contest {
+        heading: HEADING,
+        cases: &[
+            Entry::new("fails", || Ok(Box::new(Fails))),
+            Entry::new("never", || Err(Error::invalid("set-up", "impossible"))),
+            entry("b"),
+        ],
+        comparisons: COMPARISONS,
+        peers: &[],
+    };
+    let report = run_all(&FAILING, &SHORT, peers([("good", ""), ("bad", "")]), &|| false);
     assert_eq!(pairs(&report), [("b", "good"), ("b", "bad")]);
-    let failure = Failure { case: "fails".into(), by: "engram".into(), why: "batch: empty".into() };
-    assert_eq!(report.failures, [failure]);
+    let failure = |case: &str, why: &str| Failure { case: case.into(), by: "engram".into(), why: why.into() };
+    assert_eq!(report.failures, [failure("fails", "batch: empty"), failure("never", "set-up: impossible")]);
 }
 
 #[test]
@@ -153,7 +160,7 @@ fn a_stop_keeps_what_is_complete() {
     // Ours: one question for the calibration, three for the rounds, then the next case.
     let asked = Cell::new(0);
     let stop = || asked.replace(asked.get() + 1) >= 6;
-    let report = play(&options, cases(), Peers::none(), &stop);
+    let report = run_all(&CONTEST, &options, Peers::none(), &stop);
     assert!(report.interrupted && !report.stands());
     assert_eq!(report.rates.len(), 1);
 
@@ -171,7 +178,7 @@ fn a_stop_keeps_what_is_complete() {
 
 #[test]
 fn json_lines_hold_every_round() {
-    let report = play(&SHORT, cases(), peers([("good", ""), ("bad", "echo no json")]), &|| false);
+    let report = run_all(&CONTEST, &SHORT, peers([("good", ""), ("bad", "echo no json")]), &|| false);
     let lines: Vec<serde_json::Value> =
         report.json_lines().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["peers"]["good"]["matmul_gflops"], 1.0);
@@ -187,63 +194,185 @@ fn an_unwritable_folder_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let options = Options { out: Some(file.join("out")), ..SHORT };
-    let error = contest(&options, cases(), Peers::none(), &[], &|| false, &mut |_| ()).unwrap_err();
+    let all: Vec<&Entry> = CONTEST.cases.iter().collect();
+    let error = play(&CONTEST, &options, &all, Peers::none(), &|| false, &mut |_| ()).unwrap_err();
     assert!(error.to_string().starts_with(&*file.join("out").to_string_lossy()), "{error}");
 }
 
 #[test]
 fn cases_are_chosen_by_name() {
     static MADE: AtomicUsize = AtomicUsize::new(0);
-    let ours = || {
+    fn make() -> Result<Box<dyn Case>> {
         MADE.fetch_add(1, Ordering::Relaxed);
-        Ok(cases())
+        Ok(Box::new(Burn))
+    }
+    static COUNTED: Contest = Contest {
+        heading: HEADING,
+        cases: &[Entry::new("a", make), Entry::new("b", make)],
+        comparisons: &[],
+        peers: &[],
     };
     let options = Options { cases: vec!["b".into()], ..SHORT };
-    let report = run(&options, ours, &|| false, &mut |_| ()).unwrap();
+    let report = run(&COUNTED, &options, &|| false, &mut |_| ()).unwrap();
     assert_eq!((report.rates.len(), report.rates[0].case.as_str()), (1, "b"));
+    assert_eq!(MADE.load(Ordering::Relaxed), 1, "the other is not even set up");
 
     let options = Options { cases: vec!["mlp-12".into()], ..SHORT };
-    let error = run(&options, ours, &|| false, &mut |_| ()).unwrap_err().to_string();
+    let error = run(&COUNTED, &options, &|| false, &mut |_| ()).unwrap_err().to_string();
     assert_eq!(error, r#"case "mlp-12": there are a, b"#);
-    assert_eq!(MADE.load(Ordering::Relaxed), 2);
 
     let options = Options { rounds: 0, ..SHORT };
-    assert!(run(&options, ours, &|| false, &mut |_| ()).is_err());
+    assert!(run(&COUNTED, &options, &|| false, &mut |_| ()).is_err());
+    assert_eq!(MADE.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn ours_runs_on_one_thread() {
     struct Threads;
     impl Case for Threads {
-        fn name(&self) -> &str {
-            "threads"
-        }
         fn run(&mut self, steps: usize) -> Result<usize> {
             assert_eq!(rayon::current_num_threads(), 1);
-            Burn("").run(steps)
+            Burn.run(steps)
         }
     }
-    let report =
-        run(&SHORT, || Ok(vec![Box::new(Threads) as Box<dyn Case>]), &|| false, &mut |_| ()).unwrap();
+    static THREADS: Contest = Contest {
+        heading: HEADING,
+        cases: &[Entry::new("threads", || Ok(Box::new(Threads)))],
+        comparisons: &[],
+        peers: &[],
+    };
+    let report = run(&THREADS, &SHORT, &|| false, &mut |_| ()).unwrap();
     assert!(report.failures.is_empty());
     assert_eq!(report.rates.len(), 1);
 }
 
-/// With real peers, where there is an environment: every case of every comparison can be run.
+/// The aim of a race is against the fastest peer of this run, and a case of ours can be beside another.
 #[test]
-fn the_real_peers_know_all_cases() {
-    let options = PeerOptions::default();
-    if options.venv.is_none() {
-        println!("skipped: {VENV_VARIABLE} names no environment with the peers");
-        return;
+fn races_and_our_own_cases() {
+    static RACE: Contest = Contest {
+        heading: HEADING,
+        cases: &[entry("a"), entry("b")],
+        comparisons: &[
+            if_fastest("a", "good", 1e-9),
+            if_fastest("a", "bad", 1e-9),
+            if_fastest("a", "dies", 1e-9),
+            // Would be the fastest, but is only shown.
+            shown("a", "quick", "a"),
+            aim("b", ENGRAM, "a", 0.2),
+        ],
+        peers: &[],
+    };
+    // A step of the second takes a fifth of the time, one of the last less still.
+    let faster = |by: &'static str| {
+        move || {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!(
+                r#"echo '{{"peer":"fake","versions":{{}},"cases":["a"]}}'
+                   while read -r line; do
+                     steps=${{line##*:}}; steps=${{steps%\}}}}
+                     echo "{{\"case\":\"a\",\"samples\":$((steps*{by})),\"cpu_seconds\":${{steps}}e-3,\"wall_seconds\":${{steps}}e-3}}"
+                   done"#
+            ));
+            command
+        }
+    };
+    let starters: BTreeMap<&'static str, Box<dyn Fn() -> Command>> = BTreeMap::from([
+        ("good", peer("")),
+        ("bad", Box::new(faster("25")) as Box<dyn Fn() -> Command>),
+        ("quick", Box::new(faster("500"))),
+        ("dies", peer("exit 1")),
+    ]);
+    let report = run_all(&RACE, &SHORT, Peers::started_by(starters), &|| false);
+    assert_eq!(pairs(&report), [("a", "good"), ("a", "bad"), ("a", "quick"), ("b", "engram")]);
+    let judged: Vec<_> =
+        report.ratios.iter().map(|ratio| (ratio.fastest, ratio.aim, ratio.verdict)).collect();
+    let none = (false, None, None);
+    let met = Some(Verdict::Met);
+    assert_eq!(judged, [none, (true, Some(1e-9), met), none, (false, Some(0.2), met)]);
+    // The same work on both sides, whatever else the machine does.
+    assert!((0.2..5.0).contains(&report.ratios[3].ratio.median), "{:?}", report.ratios[3].ratio);
+    assert_eq!(report.failures.len(), 1);
+    assert!(report.machine.peers["bad"].matmul_gflops.is_none());
+}
+
+/// Whatever is named exists: cases of ours, peers, and at most one kind of aim for each row.
+#[test]
+fn the_contests_are_consistent() {
+    for contest in [&TRAINING, &REPLAY] {
+        let case = |name: &str| contest.cases.iter().any(|entry| entry.name == name);
+        for c in contest.comparisons {
+            assert!(case(c.case), "{c:?}");
+            let known = contest.peers.iter().any(|peer| peer.name == c.peer);
+            assert!(known || (c.peer == ENGRAM && case(c.peer_case)), "{c:?}");
+        }
+        for entry in contest.cases {
+            assert_eq!(contest.cases.iter().filter(|other| other.name == entry.name).count(), 1);
+            assert!(contest.comparisons.iter().any(|c| c.case == entry.name), "{}", entry.name);
+        }
+        let scripts = PeerOptions::default().scripts;
+        for peer in contest.peers {
+            assert!(scripts.join(format!("cases_{}.py", peer.worker)).is_file(), "{}", peer.name);
+            assert!(scripts.join(peer.environment.requirements).is_file(), "{}", peer.name);
+        }
     }
-    let mut peers = Peers::prepare(&options, &mut |line| println!("{line}")).unwrap();
-    for Comparison { peer, peer_case, .. } in COMPARISONS {
+}
+
+/// An environment that is not there costs its own peers; without any there is nothing to compare with.
+#[test]
+fn an_environment_that_cannot_be_had() {
+    const fn environment(requirements: &'static str, variable: &'static str) -> Environment {
+        Environment { requirements, cache: "", variable, each: false }
+    }
+    // `CARGO_MANIFEST_DIR` names a folder that is no environment.
+    static HERE: Environment = environment("requirements.txt", "NOT_SET");
+    static ABSENT: Environment = environment("requirements-reverb.txt", "CARGO_MANIFEST_DIR");
+    static LIST: [Peer; 2] = [
+        Peer { name: "here", worker: "pytorch", environment: &HERE, avx512_stub: false },
+        Peer { name: "absent", worker: "reverb", environment: &ABSENT, avx512_stub: false },
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("python"), "").unwrap();
+    let options = PeerOptions { venv: Some(folder.path().into()), ..PeerOptions::default() };
+    let mut peers = Peers::prepare(&LIST, &options, &mut |_| ()).unwrap();
+    assert!(peers.has("here") && peers.has("absent"));
+    let why = peers.run("absent", "draw", 1).unwrap_err().to_string();
+    assert!(why.contains("requirements-reverb.txt") && why.contains("CARGO_MANIFEST_DIR"), "{why}");
+    let error = Peers::prepare(&LIST[1..], &PeerOptions::default(), &mut |_| ()).err().unwrap();
+    assert!(error.to_string().contains("CARGO_MANIFEST_DIR"), "{error}");
+}
+
+/// With real peers, where there is an environment: every case of every comparison can be run.
+fn real_peers_know_all_cases(contest: &Contest) {
+    let there = |peer: &Peer| {
+        let given = peer.environment.given().is_some();
+        if !given {
+            println!("skipped: {} names no environment with {}", peer.environment.variable, peer.name);
+        }
+        given
+    };
+    for peer in contest.peers.iter().filter(|peer| there(peer)) {
+        let alone = std::slice::from_ref(peer);
+        let mut peers =
+            Peers::prepare(alone, &PeerOptions::default(), &mut |line| println!("{line}")).unwrap();
         // The one with the stub is left out, with a message, where it is no use.
-        if *peer == PYTORCH_AVX512 && !peers.has(peer) {
+        if !peers.has(peer.name) {
             continue;
         }
-        let measured = peers.run(peer, peer_case, 1).unwrap();
-        assert!(measured.samples > 0, "{peer}, {peer_case}");
+        for Comparison { peer_case, .. } in contest.comparisons.iter().filter(|c| c.peer == peer.name) {
+            let measured = peers.run(peer.name, peer_case, 1).unwrap();
+            assert!(measured.samples > 0, "{}, {peer_case}", peer.name);
+        }
     }
+}
+
+#[test]
+fn the_real_peers_know_all_training_steps() {
+    real_peers_know_all_cases(&TRAINING);
+}
+
+#[test]
+fn the_real_peers_know_all_buffer_operations() {
+    real_peers_know_all_cases(&REPLAY);
 }

@@ -9,15 +9,15 @@ use std::{
 
 use cl_core::{Error, Result};
 
-/// Names an environment that is there already, like `--venv`.
+/// Names an environment for the training steps that is there already, like `--venv`.
 pub const VENV_VARIABLE: &str = "ENGRAM_PEERS_VENV";
 
 /// The Python program of an environment that the user made; nothing is installed into it.
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`] if there is none in `dir`.
-pub fn existing(dir: &Path) -> Result<PathBuf> {
+/// [`Error::Unavailable`] if there is none in `dir`, with the requirements and the variable to name.
+pub fn existing(dir: &Path, requirements: &str, variable: &str) -> Result<PathBuf> {
     let python = python_of(dir);
     if python.is_file() {
         return Ok(python);
@@ -25,8 +25,8 @@ pub fn existing(dir: &Path) -> Result<PathBuf> {
     Err(Error::Unavailable {
         what: format!("the virtual environment {}", dir.display()),
         why: format!(
-            "there is no {}; make one with `python3 -m venv` and install benches/peers/requirements.txt, or \
-             leave out --venv and {VENV_VARIABLE} to have it made",
+            "there is no {}; make one with `python3 -m venv` and install benches/peers/{requirements}, or leave \
+             out --venv and {variable} to have it made",
             python.display()
         ),
     })
@@ -40,6 +40,9 @@ pub struct Maker {
     pub requirements: PathBuf,
     /// Where: the environment, its stamp and pip's log.
     pub cache: PathBuf,
+    /// Whether the lines of the requirements are installed one by one, and the environment is made when
+    /// some of them could be.
+    pub each: bool,
 }
 
 impl Maker {
@@ -72,15 +75,30 @@ impl Maker {
             Command::new(&self.python).args(["-m", "venv"]).arg(&dir),
             "the peers need Python 3.10 or newer with its venv module (on Debian: apt install python3-venv)",
         )?;
-        self.step(
-            Command::new(&python)
-                .args(["-m", "pip", "install", "--disable-pip-version-check", "--requirement"])
-                .arg(&self.requirements),
-            "pip needs a network, or an index that PIP_INDEX_URL names; --venv takes an environment that is \
-             there already",
-        )?;
+        self.install(&python, &wanted, say)?;
         fs::write(&stamp, wanted).map_err(Error::io(&stamp))?;
         Ok(python)
+    }
+
+    fn install(&self, python: &Path, wanted: &str, say: &mut dyn FnMut(&str)) -> Result<()> {
+        const ADVICE: &str = "pip needs a network, or an index that PIP_INDEX_URL names; --venv takes an \
+                              environment that is there already";
+        let pip = || {
+            let mut pip = Command::new(python);
+            pip.args(["-m", "pip", "install", "--disable-pip-version-check"]);
+            pip
+        };
+        if !self.each {
+            return self.step(pip().arg("--requirement").arg(&self.requirements), ADVICE);
+        }
+        // What one of them brings along must not change the version of another.
+        let lines = wanted.lines().filter(|line| !line.starts_with('#'));
+        let installed = lines.map(|line| {
+            self.step(pip().arg("--constraint").arg(&self.requirements).arg(line), ADVICE)
+                .inspect_err(|error| say(&format!("without {line}: {error}")))
+        });
+        // All of them are tried.
+        installed.collect::<Vec<_>>().into_iter().reduce(Result::or).unwrap_or(Ok(()))
     }
 
     /// Runs one command, its output into the log.
@@ -161,7 +179,8 @@ mod tests {
 root=$(dirname "$(dirname "$0")")
 case "$2" in
   venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-  pip) echo Collecting; echo "$@" >> "$root/../pip-calls"; [ -e "$root/../no-network" ] && exit 1; exit 0 ;;
+  pip) echo Collecting; echo "$@" >> "$root/../pip-calls"; [ -e "$root/../no-network" ] && exit 1
+       case "$*" in *broken*) exit 1;; esac; exit 0 ;;
 esac
 "#;
 
@@ -179,7 +198,7 @@ esac
             fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
             fs::write(&requirements, "# why\ntorch==1.0\nother==2.0\n").unwrap();
             let cache = folder.path().join("cache");
-            Self { maker: Maker { python: python.into(), requirements, cache }, folder }
+            Self { maker: Maker { python: python.into(), requirements, cache, each: false }, folder }
         }
 
         fn make(&self) -> (Result<PathBuf>, Vec<String>) {
@@ -243,6 +262,23 @@ esac
     }
 
     #[test]
+    fn one_by_one_what_cannot_be_installed_is_left_out() {
+        let mut fixture = Fixture::new();
+        fixture.maker.each = true;
+        fs::write(&fixture.maker.requirements, "# why\ntorch==1.0\nbroken==3.0\nother==2.0\n").unwrap();
+        let (made, said) = fixture.make();
+        made.unwrap();
+        assert_eq!(fixture.pip_calls(), 3);
+        assert!(said[1].starts_with("without broken==3.0: ") && said.len() == 2, "{said:?}");
+        // It is not tried again each time.
+        assert_eq!((fixture.make().1.len(), fixture.pip_calls()), (0, 3));
+
+        fs::write(&fixture.maker.requirements, "broken==3.0\nbroken==4.0\n").unwrap();
+        let message = fixture.make().0.unwrap_err().to_string();
+        assert!(message.contains("pip install") && message.contains("failed (exit status: 1)"), "{message}");
+    }
+
+    #[test]
     fn a_missing_python_is_an_error_that_says_what_to_do() {
         let mut fixture = Fixture::new();
         fixture.maker.python = "/nonexistent/python3".into();
@@ -254,10 +290,12 @@ esac
     #[test]
     fn a_given_environment_must_be_one() {
         let fixture = Fixture::new();
-        let message = existing(fixture.folder.path()).unwrap_err().to_string();
+        let given = |dir: &Path| existing(dir, "requirements.txt", "A_VARIABLE");
+        let message = given(fixture.folder.path()).unwrap_err().to_string();
         assert!(message.contains("there is no") && message.contains("bin/python"), "{message}");
+        assert!(message.contains("A_VARIABLE"), "{message}");
         fixture.make().0.unwrap();
-        assert!(existing(&fixture.maker.cache.join("venv")).is_ok());
+        assert!(given(&fixture.maker.cache.join("venv")).is_ok());
         assert_eq!(fixture.pip_calls(), 1);
     }
 

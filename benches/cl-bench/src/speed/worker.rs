@@ -25,8 +25,9 @@ pub struct Hello {
     pub peer: String,
     /// Versions of what it runs on.
     pub versions: BTreeMap<String, String>,
-    /// Speed of a 1024² product: shows which path its matrix library takes.
-    pub matmul_gflops: f64,
+    /// Speed of a 1024² product, where its cases need one: shows which path its matrix library takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matmul_gflops: Option<f64>,
     /// What it can be asked for.
     pub cases: Vec<String>,
 }
@@ -83,7 +84,8 @@ impl Worker {
         let answers = lines(child.stdout.take().expect("stdout is piped"));
         let stderr = Tail::of(child.stderr.take().expect("stderr is piped"));
 
-        let hello = Hello { peer: name.into(), versions: BTreeMap::new(), matmul_gflops: 0.0, cases: vec![] };
+        let hello =
+            Hello { peer: name.into(), versions: BTreeMap::new(), matmul_gflops: None, cases: vec![] };
         let mut worker =
             Self { name: name.into(), hello, child, stdin, answers, stderr, patience, broken: false };
         worker.hello = worker.answer(None)?;
@@ -265,7 +267,7 @@ mod tests {
                echo "{\"case\":$case,\"samples\":$((steps*10)),\"cpu_seconds\":$((steps*2)),\"wall_seconds\":$((steps*2)).5}""#,
         );
         assert_eq!(worker.hello().versions["sh"], "1");
-        assert_eq!(worker.hello().matmul_gflops, 2.5);
+        assert_eq!(worker.hello().matmul_gflops, Some(2.5));
         for (case, steps) in [("a", 3), ("b", 1), ("a", 7)] {
             let expected = Measurement {
                 samples: 10 * steps as u64,

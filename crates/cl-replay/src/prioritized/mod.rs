@@ -4,7 +4,7 @@ mod extremes;
 mod new_items;
 mod weights;
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use candle_core::{Device, Tensor};
 use cl_core::{
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fields, Item, Priority, Schema, Sequences, Strata, SumTree,
+    folder::{self, Foldable, Place},
     grid::{Decoder, Episodes, Grid},
     pow::pow_all,
     timeline::Timeline,
@@ -61,7 +62,7 @@ pub struct Drawn {
     pub probabilities: Tensor,
     /// Importance weights (N · P)^−β by the rule of [`Weights`]: f32 (batch).
     pub weights: Tensor,
-    positions: Vec<usize>,
+    positions: Vec<u32>,
 }
 
 /// What was drawn by priority.
@@ -140,7 +141,7 @@ pub struct PrioritizedTrajectories {
     extremes: Option<Extremes>,
     /// The largest leaf ever set, from 1.
     largest_ever: f32,
-    rng: Rng,
+    pub(crate) rng: Rng,
 }
 
 impl PrioritizedTrajectories {
@@ -153,6 +154,34 @@ impl PrioritizedTrajectories {
     /// [`Error::Invalid`] as [`Trajectories::new`](crate::Trajectories::new), and on an α outside [0, 1], or a
     /// fixed priority of new items that is none.
     pub fn new(schema: Schema, sizes: Sequences, config: Prioritized, rng: Rng) -> Result<Self> {
+        Self::placed(schema, sizes, config, rng, Place::Ram)
+    }
+
+    /// The same in a folder, which may be larger than the memory of the machine; the priorities are in RAM, and
+    /// are written as a whole by every flush.
+    ///
+    #[doc = include_str!("../folder.md")]
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::Invalid`] where there is a memory already, or somebody has the folder
+    /// open; [`Error::Io`] where it cannot be written or the disk is full: what was made is then removed.
+    pub fn create(
+        folder: impl AsRef<Path>,
+        schema: Schema,
+        sizes: Sequences,
+        config: Prioritized,
+        rng: Rng,
+    ) -> Result<Self> {
+        folder::create(|| Self::placed(schema, sizes, config, rng, Place::Folder(folder.as_ref())))
+    }
+
+    pub(crate) fn placed(
+        schema: Schema,
+        sizes: Sequences,
+        config: Prioritized,
+        rng: Rng,
+        place: Place<'_>,
+    ) -> Result<Self> {
         if !(0.0..=1.0).contains(&config.alpha) {
             return Err(Error::invalid("alpha", format!("{} is not between 0 and 1", config.alpha)));
         }
@@ -166,7 +195,7 @@ impl PrioritizedTrajectories {
         let (grid, episodes) = sizes.check(&schema)?;
         let needs_extremes = config.weights == Weights::BufferMax || config.new_items == NewItems::LargestNow;
         Ok(Self {
-            timeline: Timeline::new(schema, sizes.rows, sizes.length)?,
+            timeline: Timeline::new(schema, sizes.rows, sizes.length, place)?,
             grid,
             min_length: sizes.min_length,
             episodes,
@@ -185,14 +214,15 @@ impl PrioritizedTrajectories {
     /// As [`Trajectories::add`](crate::Trajectories::add); the memory is then unchanged.
     pub fn add(&mut self, batch: &[(&str, &Tensor)]) -> Result<()> {
         let (tensors, steps) = self.timeline.check(batch)?;
-        let before = self.timeline.written();
+        let before = self.timeline.held();
         self.timeline.write(&tensors, steps)?;
         self.grow(before)
     }
 
-    /// Gives priorities to what was completed since `before`, and takes them from what was overwritten.
-    pub(crate) fn grow(&mut self, before: u64) -> Result<()> {
-        let (old, new) = (self.grid.held(before), self.grid.held(self.timeline.written()));
+    /// Gives priorities to what was completed since the steps of `before` were held, and takes them from what
+    /// was overwritten.
+    pub(crate) fn grow(&mut self, before: Range<u64>) -> Result<()> {
+        let (old, new) = (self.grid.held(before.clone()), self.grid.held(self.timeline.held()));
         let gone = old.start..old.end.min(new.start);
         let come = old.end.max(new.start)..new.end;
         let priority = match self.config.new_items {
@@ -201,38 +231,40 @@ impl PrioritizedTrajectories {
             NewItems::Fixed(priority) => self.powers(&[priority])?[0],
         };
         if let Some(episodes) = &mut self.episodes {
-            let ends = ends(&self.timeline, &episodes.fields, before)?;
-            episodes.extend(&self.grid, before, &ends);
+            let ends = ends(&self.timeline, &episodes.fields, before.end)?;
+            episodes.extend(&self.grid, before, self.timeline.held(), &ends);
+        }
+        // A full memory of single items: what comes takes the places of what goes.
+        let per_row = self.grid.per_row() as u64;
+        let replaced = gone.start + per_row == come.start && gone.end + per_row == come.end;
+        if !replaced {
+            for row in 0..self.grid.rows {
+                self.fill(row, gone.clone(), 0.0)?;
+            }
         }
         for row in 0..self.grid.rows {
-            self.fill(row, gone.clone(), |_| 0.0)?;
-        }
-        for row in 0..self.grid.rows {
-            self.fill(row, come.clone(), |_| priority)?;
+            self.fill(row, come.clone(), priority)?;
         }
         Ok(())
     }
 
     /// Sets the leaves of consecutive starts of a row; those across the end of an episode to zero.
-    fn fill(&mut self, row: usize, starts: std::ops::Range<u64>, value: impl Fn(u64) -> f32) -> Result<()> {
-        let Some(last) = starts.end.checked_sub(starts.start).filter(|&n| n > 0) else { return Ok(()) };
-        let (per_row, n) = (self.grid.per_row(), last as usize);
-        let at = self.grid.place(row, starts.start);
+    fn fill(&mut self, row: usize, starts: Range<u64>, value: f32) -> Result<()> {
+        let n = starts.end.saturating_sub(starts.start) as usize;
+        if n == 0 {
+            return Ok(());
+        }
+        let (per_row, at) = (self.grid.per_row(), self.grid.place(row, starts.start));
         let first = n.min((row + 1) * per_row - at);
-        for (place, skip, n) in [(at, 0, first), (row * per_row, first, n - first)] {
-            if n == 0 {
-                continue;
-            }
-            let start = starts.start + skip as u64;
+        for (place, n) in [(at, first), (row * per_row, n - first)] {
             let leaf = |i: usize| match &self.episodes {
                 Some(episodes) if !episodes.whole.contains(place + i) => 0.0,
-                _ => value(start + i as u64),
+                _ => value,
             };
-            if n == 1 {
-                self.set_leaves(place, &[leaf(0)])?;
-            } else {
-                let leaves: Vec<f32> = (0..n).map(leaf).collect();
-                self.set_leaves(place, &leaves)?;
+            match n {
+                0 => {}
+                1 => self.set_leaves(place, &[leaf(0)])?,
+                _ => self.set_leaves(place, &(0..n).map(leaf).collect::<Vec<f32>>())?,
             }
         }
         Ok(())
@@ -251,7 +283,7 @@ impl PrioritizedTrajectories {
         match &self.episodes {
             Some(episodes) => episodes.whole.members().len(),
             None => {
-                let held = self.grid.held(self.timeline.written());
+                let held = self.grid.held(self.timeline.held());
                 (held.end - held.start) as usize * self.grid.rows
             }
         }
@@ -287,7 +319,7 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// [`Error::Invalid`] on an item that there never was.
     pub fn priority(&self, item: Item) -> Result<Option<f32>> {
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
         self.place_within(item, &decoder)?.map(|place| self.tree.get(place)).transpose()
     }
 
@@ -303,8 +335,7 @@ impl PrioritizedTrajectories {
 
     /// Whether there is anything to draw: enough steps, and at least one item with a priority above 0.
     pub fn can_sample(&self) -> bool {
-        let full = self.timeline.written() >= self.timeline.length() as u64;
-        (full || self.timeline.stored() >= self.min_length) && self.tree.total() > 0.0
+        self.timeline.stored() >= self.min_length && self.tree.total() > 0.0
     }
 
     /// `n` sequences, with the importance weights of this β (0: none, 1: full correction).
@@ -313,9 +344,21 @@ impl PrioritizedTrajectories {
     /// [`Error::Invalid`] before [`can_sample`](Self::can_sample), or on a β that is negative or not finite;
     /// nothing is changed then.
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
-        let drawn = self.draw(n, beta)?;
+        let mut rng = self.rng.clone();
+        let sample = self.sample_with(n, beta, &mut rng)?;
+        self.rng = rng;
+        Ok(sample)
+    }
+
+    /// The same with a generator of the caller's: for several that draw from one memory, each with its own
+    /// ([`Shared`](crate::Shared)).
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample); the generator is not moved then.
+    pub fn sample_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<PrioritizedSample> {
+        let drawn = self.draw_with(n, beta, rng)?;
         let starts = drawn.items.iter().zip(&drawn.positions);
-        let starts = starts.map(|(item, &position)| (item.row as usize, position));
+        let starts = starts.map(|(item, &position)| (item.row as usize, position as usize));
         let fields = self.timeline.sequences(starts, self.grid.sample)?;
         Ok(PrioritizedSample::new(drawn, fields))
     }
@@ -325,19 +368,31 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// As [`sample`](Self::sample).
     pub fn draw(&mut self, n: usize, beta: f64) -> Result<Drawn> {
+        let mut rng = self.rng.clone();
+        let drawn = self.draw_with(n, beta, &mut rng)?;
+        self.rng = rng;
+        Ok(drawn)
+    }
+
+    pub(crate) fn draw_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<Drawn> {
         if !(beta.is_finite() && beta >= 0.0) {
             return Err(Error::invalid("beta", format!("{beta} is not a number from 0 on")));
         }
         if !self.can_sample() {
             return Err(too_early(self.timeline.stored(), self.min_length, self.grid.sample));
         }
-        let places = self.tree.sample(n, self.config.strata, &mut self.rng)?;
+        let places = self.tree.sample(n, self.config.strata, rng)?;
         let leaves = self.tree.leaves(&places);
         let smallest = self.extremes.as_ref().and_then(Extremes::smallest);
         let (probabilities, weights) =
             importance(&leaves, self.tree.total(), self.len(), smallest, beta, self.config.weights);
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
-        let (items, positions) = places.iter().map(|&place| decoder.at(place)).unzip();
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
+        let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        for &place in &places {
+            let (item, position) = decoder.at(place);
+            items.push(item);
+            positions.push(position as u32);
+        }
         Ok(Drawn {
             items,
             probabilities: Tensor::from_vec(probabilities, n, &Device::Cpu)?,
@@ -346,9 +401,20 @@ impl PrioritizedTrajectories {
         })
     }
 
-    /// The experience of what was drawn.
-    pub(crate) fn positions(drawn: &Drawn) -> &[usize] {
+    /// Where in the ring the items begin that were drawn.
+    pub(crate) fn positions(drawn: &Drawn) -> &[u32] {
         &drawn.positions
+    }
+
+    /// The newest `depth` values of a field up to the first step of each item, as (items, depth, ...): a stack of
+    /// frames, of which each is stored once. Where an episode (by [`ends`](Sequences::ends)) or the memory begins
+    /// within the stack, its first frame is repeated.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a depth of 0, an unknown field, or an item that is not held any more.
+    pub fn stack(&self, items: &[Item], field: &str, depth: usize) -> Result<Tensor> {
+        let ends = self.episodes.as_ref().map_or(&[][..], |episodes| &episodes.fields);
+        self.timeline.stack(items, field, depth, ends)
     }
 
     /// Sets priorities p; the items are then drawn in proportion to pᵅ, and never where p = 0 (also with α = 0).
@@ -366,7 +432,7 @@ impl PrioritizedTrajectories {
         let mut updated = Updated::default();
         let mut places = Vec::with_capacity(items.len());
         let mut leaves = self.powers(priorities)?;
-        let decoder = Decoder::new(&self.grid, self.timeline.written());
+        let decoder = Decoder::new(&self.grid, self.timeline.held());
         for (i, &item) in items.iter().enumerate() {
             match self.place_within(item, &decoder)? {
                 Some(place) => {
@@ -419,6 +485,8 @@ impl PrioritizedTrajectories {
         })
     }
 
+    folder::in_folder!();
+
     /// Writes everything to a file, priorities and generator too; see [`snapshot::save`].
     ///
     /// # Errors
@@ -433,5 +501,29 @@ impl PrioritizedTrajectories {
     /// As [`snapshot::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         snapshot::load(path, Self::KIND)
+    }
+}
+
+impl Foldable for PrioritizedTrajectories {
+    const HEAD: Kind = Kind::new("cl-replay/prioritized-trajectories/head", 1);
+
+    fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.timeline
+    }
+
+    fn forget(&mut self, reached: u64) -> Result<()> {
+        let old = self.timeline.held();
+        self.timeline.set_reached(reached);
+        let new = self.timeline.held();
+        let gone = self.grid.held(old.clone());
+        let gone = gone.start..gone.end.min(self.grid.held(new.clone()).start);
+        if let Some(episodes) = &mut self.episodes {
+            episodes.forget(&self.grid, old, new);
+        }
+        (0..self.grid.rows).try_for_each(|row| self.fill(row, gone.clone(), 0.0))
     }
 }

@@ -156,7 +156,14 @@ impl SumTree {
     /// tree is then unchanged.
     pub fn set(&mut self, index: usize, value: f32) -> Result<()> {
         self.check_index(index)?;
-        self.set_range(index, &[value])
+        check_leaf(index, value)?;
+        let (mut child, difference) = self.write_one(index, value, unit(-self.scale));
+        for level in &mut self.levels {
+            level[child / WIDE].add(child % WIDE, difference);
+            child /= WIDE;
+        }
+        self.grow(i128::from(difference));
+        Ok(())
     }
 
     /// Sets leaf `indices[i]` to `values[i]`, in order: the last of several values of a leaf stays.
@@ -178,11 +185,11 @@ impl SumTree {
         wide(
             #[inline(always)]
             || {
-                for (i, (&index, value)) in indices.iter().zip(values).enumerate() {
+                for (i, (&index, &value)) in indices.iter().zip(values).enumerate() {
                     if let Some(&ahead) = indices.get(i + AHEAD) {
                         prefetch(&self.blocks, ahead as usize / WIDE);
                     }
-                    changed.push(self.write(index as usize, std::slice::from_ref(value), scale));
+                    changed.push(self.write_one(index as usize, value, scale));
                 }
                 self.carry(&mut changed);
             },
@@ -195,7 +202,11 @@ impl SumTree {
     /// # Errors
     /// As [`set`](Self::set). The tree is then unchanged.
     pub fn set_range(&mut self, start: usize, values: &[f32]) -> Result<()> {
-        let Some(last) = values.len().checked_sub(1) else { return Ok(()) };
+        let last = match values {
+            [] => return Ok(()),
+            &[value] => return self.set(start, value),
+            _ => values.len() - 1,
+        };
         self.check_index(start.saturating_add(last))?;
         for (index, &value) in (start..).zip(values) {
             check_leaf(index, value)?;
@@ -219,17 +230,36 @@ impl SumTree {
     /// Writes leaves of one block; returns the block and by how much its sum has changed.
     #[inline(always)]
     fn write(&mut self, start: usize, values: &[f32], scale: f64) -> (usize, i64) {
-        let at = start / WIDE;
+        self.rewrite(start / WIDE, scale, |leaves| {
+            for (leaf, &value) in leaves[start % WIDE..].iter_mut().zip(values) {
+                *leaf = value;
+            }
+        })
+    }
+
+    /// Writes one leaf. Leaf by leaf in registers: a block that is read right behind a write to a part of it
+    /// waits for that write.
+    #[inline(always)]
+    fn write_one(&mut self, index: usize, value: f32, scale: f64) -> (usize, i64) {
+        self.rewrite(index / WIDE, scale, |leaves| {
+            for (i, leaf) in leaves.iter_mut().enumerate() {
+                *leaf = if i == index % WIDE { value } else { *leaf };
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn rewrite(&mut self, at: usize, scale: f64, change: impl Fn(&mut [f32; WIDE])) -> (usize, i64) {
         if let Some(level) = self.levels.first() {
             prefetch(level, at / WIDE);
         }
-        let block = &mut self.blocks[at];
-        let before = block.units(scale);
-        for (leaf, &value) in block.0[start % WIDE..].iter_mut().zip(values) {
-            // Adding 0 turns -0 into 0.
-            *leaf = value + 0.0;
-        }
-        (at, block.units(scale) - before)
+        let before = self.blocks[at];
+        let mut after = before;
+        change(&mut after.0);
+        // Adding 0 turns -0 into 0.
+        after.0 = after.0.map(|leaf| leaf + 0.0);
+        self.blocks[at] = after;
+        (at, after.units(scale) - before.units(scale))
     }
 
     /// Carries the differences of blocks up, level by level.
@@ -258,7 +288,12 @@ impl SumTree {
             }
             levels = above;
         }
-        match i64::try_from(i128::from(self.total) + total) {
+        self.grow(total);
+    }
+
+    /// Changes the total; takes all sums anew where its units do not suit it any more.
+    fn grow(&mut self, difference: i128) {
+        match i64::try_from(i128::from(self.total) + difference) {
             Ok(total) if (total == 0 || total >= self.least()) && total <= MOST => self.total = total,
             _ => self.rebuild(),
         }

@@ -1,4 +1,16 @@
-//! Our side of the speed cases.
+//! Training steps, beside PyTorch's and Avalanche's.
+//!
+//! | case | one step |
+//! |---|---|
+//! | `mlp-128` | 784-400-400-10, ReLU, batch 128: forward, softmax cross-entropy, backward, SGD |
+//! | `mlp-128-adam` | the same with Adam |
+//! | `mlp-10` | 784-100-100-10, batch 10, SGD |
+//! | `er-10` | the same with a reservoir of 200, 10 replayed beside the 10 that arrive; these are counted |
+//! | `fisher-exact` | diagonal Fisher of 784-400-400-10, expectation over the 10 classes; any batch |
+//! | `cnn-64` | 3×32×32, batch 64: conv 3×3 (32), ReLU, pool 2, conv 3×3 (64), ReLU, pool 2, linear 10; SGD |
+//!
+//! Inputs are synthetic, in [0, 1], made beforehand as one tensor and sliced: 12 000 samples (2 048
+//! images, 2 048 samples for the Fisher).
 
 use candle_core::{DType, Device, Module, Tensor};
 use cl_core::{Params, Result, Rng, TensorOps, Units};
@@ -7,25 +19,59 @@ use cl_regularize::Fisher;
 use cl_replay::{Draw, Reservoir};
 use rand::Rng as _;
 
-use super::Case;
+use super::{Case, Comparison, Contest, Entry, Environment, Heading, Peer, Unit, aim, shown};
+
+/// PyTorch as `pip` installs it.
+pub const PYTORCH: &str = "pytorch";
+/// The same with MKL made to take its AVX-512 path on an AMD processor.
+pub const PYTORCH_AVX512: &str = "pytorch-mkl-avx512";
+/// Avalanche, on PyTorch as installed.
+pub const AVALANCHE: &str = "avalanche";
+
+const ENVIRONMENT: Environment =
+    Environment { requirements: "requirements.txt", cache: "", variable: super::VENV_VARIABLE, each: false };
+
+/// `cargo xtask bench speed`.
+pub static TRAINING: Contest = Contest {
+    heading: Heading { name: "speed", title: "Speed", unit: Unit::SamplesPerSecond },
+    cases: CASES,
+    comparisons: COMPARISONS,
+    peers: &[
+        Peer { name: PYTORCH, worker: "pytorch", environment: &ENVIRONMENT, avx512_stub: false },
+        Peer { name: AVALANCHE, worker: "avalanche", environment: &ENVIRONMENT, avx512_stub: false },
+        Peer { name: PYTORCH_AVX512, worker: "pytorch", environment: &ENVIRONMENT, avx512_stub: true },
+    ],
+};
+
+const COMPARISONS: &[Comparison] = &[
+    aim("mlp-128", PYTORCH, "mlp-128", 1.75),
+    aim("mlp-128", PYTORCH_AVX512, "mlp-128", 0.85),
+    shown("mlp-128-adam", PYTORCH, "mlp-128-adam"),
+    shown("mlp-128-adam", PYTORCH_AVX512, "mlp-128-adam"),
+    aim("mlp-10", PYTORCH, "mlp-10", 2.75),
+    shown("mlp-10", PYTORCH_AVX512, "mlp-10"),
+    aim("er-10", AVALANCHE, "er-10", 10.0),
+    shown("er-10", AVALANCHE, "er-10-5exp"),
+    shown("er-10", PYTORCH, "er-10"),
+    aim("fisher-exact", PYTORCH, "fisher-loop", 50.0),
+    aim("fisher-exact", PYTORCH, "fisher-vmap", 3.0),
+    shown("fisher-exact", PYTORCH, "fisher-factored"),
+    shown("fisher-exact", PYTORCH_AVX512, "fisher-factored"),
+    aim("cnn-64", PYTORCH, "cnn-64", 0.9),
+    shown("cnn-64", PYTORCH_AVX512, "cnn-64"),
+];
 
 const CLASSES: u32 = 10;
 const DEVICE: Device = Device::Cpu;
 
-/// All cases, in the order of the table.
-///
-/// # Errors
-/// candle's own.
-pub fn cases() -> Result<Vec<Box<dyn Case>>> {
-    Ok(vec![
-        Box::new(Train::mlp("mlp-128", &[784, 400, 400, 10], 128, OptimizerConfig::sgd(0.01))?),
-        Box::new(Train::mlp("mlp-128-adam", &[784, 400, 400, 10], 128, OptimizerConfig::adam(0.001))?),
-        Box::new(Train::mlp("mlp-10", &[784, 100, 100, 10], 10, OptimizerConfig::sgd(0.01))?),
-        Box::new(Replay::new()?),
-        Box::new(ExactFisher::new()?),
-        Box::new(Train::cnn()?),
-    ])
-}
+const CASES: &[Entry] = &[
+    Entry::new("mlp-128", || Train::mlp(&[784, 400, 400, 10], 128, OptimizerConfig::sgd(0.01))),
+    Entry::new("mlp-128-adam", || Train::mlp(&[784, 400, 400, 10], 128, OptimizerConfig::adam(0.001))),
+    Entry::new("mlp-10", || Train::mlp(&[784, 100, 100, 10], 10, OptimizerConfig::sgd(0.01))),
+    Entry::new("er-10", Replay::make),
+    Entry::new("fisher-exact", ExactFisher::make),
+    Entry::new("cnn-64", Train::cnn),
+];
 
 /// Inputs in [0, 1] and labels, made beforehand and sliced.
 struct Data {
@@ -60,7 +106,6 @@ type Forward = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
 /// A plain training loop.
 struct Train {
-    name: &'static str,
     forward: Forward,
     params: Params,
     optimizer: Optimizer,
@@ -68,19 +113,18 @@ struct Train {
 }
 
 impl Train {
-    fn mlp(name: &'static str, widths: &[usize], batch: usize, optimizer: OptimizerConfig) -> Result<Self> {
+    fn mlp(widths: &[usize], batch: usize, optimizer: OptimizerConfig) -> Result<Box<dyn Case>> {
         let net = Mlp::new(widths, DType::F32, &DEVICE, &mut weights())?;
         let params = net.params().clone();
-        Ok(Self {
-            name,
+        Ok(Box::new(Self {
             forward: Box::new(move |x| Ok(net.forward(x)?)),
             params,
             optimizer: Optimizer::new(optimizer)?,
             data: Data::new(&[widths[0]], 12_000, batch)?,
-        })
+        }))
     }
 
-    fn cnn() -> Result<Self> {
+    fn cnn() -> Result<Box<dyn Case>> {
         let mut rng = weights();
         let padded = Conv2dConfig { stride: 1, padding: 1 };
         let first = Conv2d::new(3, 32, 3, padded, &mut rng)?;
@@ -93,8 +137,7 @@ impl Train {
         }
         params.extend("head", head.params()?)?;
         let pool = MaxPool2d::new(2);
-        Ok(Self {
-            name: "cnn-64",
+        Ok(Box::new(Self {
             forward: Box::new(move |x| {
                 let x = first.forward_relu(x, Some(pool))?;
                 let x = second.forward_relu(&x, Some(pool))?;
@@ -103,15 +146,11 @@ impl Train {
             params,
             optimizer: Optimizer::new(OptimizerConfig::sgd(0.01))?,
             data: Data::new(&[3, 32, 32], 2_048, 64)?,
-        })
+        }))
     }
 }
 
 impl Case for Train {
-    fn name(&self) -> &str {
-        self.name
-    }
-
     fn run(&mut self, steps: usize) -> Result<usize> {
         for _ in 0..steps {
             let (x, y) = self.data.batch()?;
@@ -131,21 +170,17 @@ struct Replay {
 }
 
 impl Replay {
-    fn new() -> Result<Self> {
-        Ok(Self {
+    fn make() -> Result<Box<dyn Case>> {
+        Ok(Box::new(Self {
             net: Mlp::new(&[784, 100, 100, 10], DType::F32, &DEVICE, &mut weights())?,
             optimizer: Optimizer::new(OptimizerConfig::sgd(0.01))?,
             memory: Reservoir::new(200, cl_core::rng(0, "memory"))?,
             data: Data::new(&[784], 12_000, 10)?,
-        })
+        }))
     }
 }
 
 impl Case for Replay {
-    fn name(&self) -> &str {
-        "er-10"
-    }
-
     fn run(&mut self, steps: usize) -> Result<usize> {
         for _ in 0..steps {
             let (x, y) = self.data.batch()?;
@@ -171,20 +206,16 @@ struct ExactFisher {
 }
 
 impl ExactFisher {
-    fn new() -> Result<Self> {
-        Ok(Self {
+    fn make() -> Result<Box<dyn Case>> {
+        Ok(Box::new(Self {
             net: Mlp::new(&[784, 400, 400, 10], DType::F32, &DEVICE, &mut weights())?,
             data: Data::new(&[784], 2_048, 256)?,
             rng: cl_core::rng(0, "fisher"),
-        })
+        }))
     }
 }
 
 impl Case for ExactFisher {
-    fn name(&self) -> &str {
-        "fisher-exact"
-    }
-
     fn run(&mut self, steps: usize) -> Result<usize> {
         for _ in 0..steps {
             let (x, y) = self.data.batch()?;
@@ -205,9 +236,9 @@ mod tests {
 
     #[test]
     fn every_case_runs_and_is_compared_with_something() {
-        for mut case in cases().unwrap() {
-            assert!(case.run(2).unwrap() > 0);
-            assert!(crate::speed::COMPARISONS.iter().any(|c| c.case == case.name()), "{}", case.name());
+        for entry in CASES {
+            assert!((entry.make)().unwrap().run(2).unwrap() > 0);
+            assert!(COMPARISONS.iter().any(|c| c.case == entry.name), "{}", entry.name);
         }
     }
 }
