@@ -560,7 +560,7 @@ fn as_many_draws_as_units_are_still_in_proportion() {
 /// T3: a border need not lie between two units.
 #[test]
 fn find_is_finer_than_the_units_of_the_sums() {
-    let tree = sunk([0.3, 0.7123]);
+    let tree = sunk([0.1, 0.9123]);
     let border = f64::from(tree.get(0).unwrap());
     assert_eq!([border.next_down(), border].map(|mass| tree.find(mass).unwrap()), [0, 1]);
 }
