@@ -197,6 +197,7 @@ fn a_torn_end_is_cut_off() {
         assert_eq!(fs::metadata(&file).unwrap().len(), size, "a reader changes nothing");
         let mut history = History::open(dir.path(), &schema()).unwrap();
         assert_eq!((history.steps(), history.torn()), (0..5, size - two));
+        assert_eq!(fs::metadata(&file).unwrap().len(), two);
         append(&mut history, 6);
         check(&history.read(0..11).unwrap(), 0..11);
         assert_eq!(reader.refresh().unwrap(), 0..11);
@@ -263,6 +264,12 @@ fn segments_that_are_gone_or_damaged() {
     let third = fs::read(&files[2]).unwrap();
     let (mut flipped, fourth) = (third.clone(), fs::read(&files[3]).unwrap());
     flipped[100] ^= 4;
+    // Also while it is open.
+    let mut history = History::open(dir.path(), &schema()).unwrap();
+    check(&history.read(3..15).unwrap(), 3..15);
+    fs::write(&files[2], &fourth).unwrap();
+    assert!(matches!(history.read(3..15), Err(Error::Format { .. })));
+    drop(history);
     for wrong in [None, Some(&third[..third.len() - 1]), Some(&fourth[..]), Some(&flipped[..]), Some(&[][..])]
     {
         match wrong {
