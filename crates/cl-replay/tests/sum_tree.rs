@@ -38,11 +38,6 @@ fn ends(leaves: &[f32]) -> Vec<f64> {
         .collect()
 }
 
-/// The plain procedure.
-fn owner(ends: &[f64], mass: f64) -> usize {
-    ends.iter().position(|&end| mass < end).unwrap()
-}
-
 /// Of the integers that a tree has as leaves, every border of an interval and every middle; and nothing
 /// outside of [0, total).
 fn assert_finds(tree: &SumTree) {
