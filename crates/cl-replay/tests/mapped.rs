@@ -197,7 +197,7 @@ proptest! {
                 .map(|(row, start)| Item { row: row as u32, time: start as u64 })
                 .collect();
             prop_assert_eq!((a.len(), b.len()), (expected.len(), expected.len()));
-            let stored = (written - oldest) as usize;
+            let stored = written - oldest;
             prop_assert_eq!((a.stored(), b.stored()), (stored, stored));
             prop_assert_eq!((a.can_sample(), b.can_sample()), (!expected.is_empty(), !expected.is_empty()));
             prop_assert!((b.total() - expected.len() as f64).abs() < 1e-6);
