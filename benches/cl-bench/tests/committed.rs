@@ -89,6 +89,12 @@ fn replay_speed() {
     let missed: Vec<_> = speed.lines().filter(|line| line.contains("MISSED")).map(cells).collect();
     let missed: Vec<_> = missed.iter().map(|cells| (cells[1].as_str(), cells[2].as_str())).collect();
     assert_eq!(missed, SLOWER_THAN_AIMED);
+
+    // The heading, and what has an aim.
+    let table = speed.lines().skip_while(|line| !line.starts_with("| case |"));
+    let has_aim = |line: &&str| cells(line).iter().rev().nth(2).is_some_and(|aim| !aim.is_empty());
+    let rows: Vec<_> = table.take_while(|line| line.starts_with('|')).filter(has_aim).collect();
+    check_readme("replay-speed", &(rows.join("\n") + "\n"));
 }
 
 #[test]
