@@ -240,7 +240,7 @@ impl PrioritizedItems {
     /// # Errors
     /// As there.
     pub fn add(&mut self, batch: &[(&str, &Tensor)]) -> Result<()> {
-        let before = write(&mut self.0.timeline, batch)?;
+        let before = write(&mut self.0.sequences.timeline, batch)?;
         self.0.grow(before)
     }
 
@@ -249,7 +249,7 @@ impl PrioritizedItems {
     /// # Errors
     /// As [`add`](Self::add).
     pub fn add_sequences(&mut self, batch: &[(&str, &Tensor)]) -> Result<()> {
-        self.0.timeline.schema().batch::<2>(batch)?;
+        self.0.sequences.timeline.schema().batch::<2>(batch)?;
         self.add(&borrowed(&flattened(batch)?))
     }
 
@@ -296,9 +296,9 @@ impl PrioritizedItems {
     /// # Errors
     /// As [`PrioritizedTrajectories::sample`].
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
-        let mut rng = self.0.rng.clone();
+        let mut rng = self.0.sequences.rng.clone();
         let sample = self.sample_with(n, beta, &mut rng)?;
-        self.0.rng = rng;
+        self.0.sequences.rng = rng;
         Ok(sample)
     }
 
@@ -309,7 +309,7 @@ impl PrioritizedItems {
     /// As [`sample`](Self::sample); the generator is not moved then.
     pub fn sample_with(&self, n: usize, beta: f64, rng: &mut Rng) -> Result<PrioritizedSample> {
         let drawn = self.0.draw_with(n, beta, rng)?;
-        let fields = self.0.timeline.steps(PrioritizedTrajectories::positions(&drawn))?;
+        let fields = self.0.sequences.timeline.steps(PrioritizedTrajectories::positions(&drawn))?;
         Ok(PrioritizedSample::new(drawn, fields))
     }
 

@@ -156,7 +156,7 @@ impl Trajectories {
     }
 
     /// Lets the episodes know of the steps behind the `old` ones.
-    fn track(&mut self, old: Range<u64>) -> Result<()> {
+    pub(crate) fn track(&mut self, old: Range<u64>) -> Result<()> {
         if let Some(episodes) = &mut self.episodes {
             let ends = ends(&self.timeline, &episodes.fields, old.end)?;
             episodes.extend(&self.grid, old, self.timeline.held(), &ends);
@@ -202,7 +202,12 @@ impl Trajectories {
 
     /// Whether there is anything to draw, and enough steps for it.
     pub fn can_sample(&self) -> bool {
-        self.timeline.stored() >= self.min_length && !self.is_empty()
+        self.has_enough() && !self.is_empty()
+    }
+
+    /// Whether there are as many steps as were asked for.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.timeline.stored() >= self.min_length
     }
 
     /// `n` sequences: every field as (n, steps, ...).
@@ -244,7 +249,7 @@ impl Trajectories {
     /// Items, and where in the ring they begin.
     pub(crate) fn draw(&self, n: usize, draw: Draw, rng: &mut Rng) -> Result<(Vec<Item>, Vec<u32>)> {
         if !self.can_sample() {
-            return Err(too_early(self.timeline.stored(), self.min_length, self.grid.sample));
+            return Err(self.too_early());
         }
         let decoder = Decoder::new(&self.grid, self.timeline.held());
         let rows = self.grid.rows as u32;
@@ -260,6 +265,18 @@ impl Trajectories {
             positions.push(position as u32);
         }
         Ok((items, positions))
+    }
+
+    #[cold]
+    pub(crate) fn too_early(&self) -> Error {
+        let why = format!(
+            "there is nothing to draw yet: {} steps a row are stored, {} and a complete sequence of {} are needed; \
+             ask can_sample() first",
+            self.timeline.stored(),
+            self.min_length.max(self.grid.sample),
+            self.grid.sample,
+        );
+        Error::invalid("sample", why)
     }
 
     folder::in_folder!();
@@ -303,7 +320,7 @@ impl Foldable for Trajectories {
 }
 
 /// Whether the steps from `before` on end an episode, in the order of time, then of rows.
-pub(crate) fn ends(timeline: &Timeline, fields: &[usize], before: u64) -> Result<Vec<bool>> {
+fn ends(timeline: &Timeline, fields: &[usize], before: u64) -> Result<Vec<bool>> {
     let rows = timeline.rows();
     let mut ends = vec![false; (timeline.written() - before) as usize * rows];
     for &field in fields {
@@ -314,14 +331,4 @@ pub(crate) fn ends(timeline: &Timeline, fields: &[usize], before: u64) -> Result
         }
     }
     Ok(ends)
-}
-
-#[cold]
-pub(crate) fn too_early(stored: usize, min_length: usize, sample: usize) -> Error {
-    let why = format!(
-        "there is nothing to draw yet: {stored} steps a row are stored, {} and a complete sequence of {sample} are \
-         needed; ask can_sample() first",
-        min_length.max(sample)
-    );
-    Error::invalid("sample", why)
 }

@@ -14,12 +14,11 @@ use cl_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fields, Item, Priority, Schema, Sequences, Strata, SumTree,
+    Fields, Item, Priority, Schema, Sequences, Strata, SumTree, Trajectories,
     folder::{self, Foldable, Place},
-    grid::{Decoder, Episodes, Grid},
+    grid::Decoder,
     pow::pow_all,
     timeline::Timeline,
-    trajectory::{ends, too_early},
 };
 
 use extremes::Extremes;
@@ -131,17 +130,14 @@ pub struct Updated {
 /// ```
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PrioritizedTrajectories {
-    pub(crate) timeline: Timeline,
-    grid: Grid,
-    min_length: usize,
-    episodes: Option<Episodes>,
+    /// The steps, what of them can be drawn, and the generator.
+    pub(crate) sequences: Trajectories,
     config: Prioritized,
     tree: SumTree,
     /// Smallest and largest leaf, where the configuration asks for one of them.
     extremes: Option<Extremes>,
     /// The largest leaf ever set, from 1.
     largest_ever: f32,
-    pub(crate) rng: Rng,
 }
 
 impl PrioritizedTrajectories {
@@ -192,18 +188,15 @@ impl PrioritizedTrajectories {
         }
         let length = sizes.length - sizes.length % sizes.period.max(1);
         let sizes = Sequences { length, ..sizes };
-        let (grid, episodes) = sizes.check(&schema)?;
+        let sequences = Trajectories::placed(schema, sizes, rng, place)?;
+        let places = sequences.grid.places();
         let needs_extremes = config.weights == Weights::BufferMax || config.new_items == NewItems::LargestNow;
         Ok(Self {
-            timeline: Timeline::new(schema, sizes.rows, sizes.length, place)?,
-            grid,
-            min_length: sizes.min_length,
-            episodes,
-            tree: SumTree::new(grid.places())?,
-            extremes: needs_extremes.then(|| Extremes::new(grid.places())),
+            sequences,
+            tree: SumTree::new(places)?,
+            extremes: needs_extremes.then(|| Extremes::new(places)),
             largest_ever: 1.0,
             config,
-            rng,
         })
     }
 
@@ -213,16 +206,19 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// As [`Trajectories::add`](crate::Trajectories::add); the memory is then unchanged.
     pub fn add(&mut self, batch: &[(&str, &Tensor)]) -> Result<()> {
-        let (tensors, steps) = self.timeline.check(batch)?;
-        let before = self.timeline.held();
-        self.timeline.write(&tensors, steps)?;
+        let (tensors, steps) = self.sequences.timeline.check(batch)?;
+        let before = self.sequences.timeline.held();
+        self.sequences.timeline.write(&tensors, steps)?;
         self.grow(before)
     }
 
     /// Gives priorities to what was completed since the steps of `before` were held, and takes them from what
     /// was overwritten.
     pub(crate) fn grow(&mut self, before: Range<u64>) -> Result<()> {
-        let (old, new) = (self.grid.held(before.clone()), self.grid.held(self.timeline.held()));
+        let (old, new) = (
+            self.sequences.grid.held(before.clone()),
+            self.sequences.grid.held(self.sequences.timeline.held()),
+        );
         let gone = old.start..old.end.min(new.start);
         let come = old.end.max(new.start)..new.end;
         let priority = match self.config.new_items {
@@ -230,19 +226,16 @@ impl PrioritizedTrajectories {
             NewItems::LargestNow => self.extremes.as_ref().and_then(Extremes::largest).unwrap_or(1.0),
             NewItems::Fixed(priority) => self.powers(&[priority])?[0],
         };
-        if let Some(episodes) = &mut self.episodes {
-            let ends = ends(&self.timeline, &episodes.fields, before.end)?;
-            episodes.extend(&self.grid, before, self.timeline.held(), &ends);
-        }
+        self.sequences.track(before)?;
         // A full memory of single items: what comes takes the places of what goes.
-        let per_row = self.grid.per_row() as u64;
+        let per_row = self.sequences.grid.per_row() as u64;
         let replaced = gone.start + per_row == come.start && gone.end + per_row == come.end;
         if !replaced {
-            for row in 0..self.grid.rows {
+            for row in 0..self.sequences.grid.rows {
                 self.fill(row, gone.clone(), 0.0)?;
             }
         }
-        for row in 0..self.grid.rows {
+        for row in 0..self.sequences.grid.rows {
             self.fill(row, come.clone(), priority)?;
         }
         Ok(())
@@ -254,10 +247,10 @@ impl PrioritizedTrajectories {
         if n == 0 {
             return Ok(());
         }
-        let (per_row, at) = (self.grid.per_row(), self.grid.place(row, starts.start));
+        let (per_row, at) = (self.sequences.grid.per_row(), self.sequences.grid.place(row, starts.start));
         let first = n.min((row + 1) * per_row - at);
         for (place, n) in [(at, first), (row * per_row, n - first)] {
-            let leaf = |i: usize| match &self.episodes {
+            let leaf = |i: usize| match &self.sequences.episodes {
                 Some(episodes) if !episodes.whole.contains(place + i) => 0.0,
                 _ => value,
             };
@@ -280,13 +273,7 @@ impl PrioritizedTrajectories {
 
     /// Sequences that are complete and held; those of priority 0 are among them.
     pub fn len(&self) -> usize {
-        match &self.episodes {
-            Some(episodes) => episodes.whole.members().len(),
-            None => {
-                let held = self.grid.held(self.timeline.held());
-                (held.end - held.start) as usize * self.grid.rows
-            }
-        }
+        self.sequences.len()
     }
 
     /// Whether no sequence is complete.
@@ -296,22 +283,22 @@ impl PrioritizedTrajectories {
 
     /// Steps that each row holds now.
     pub fn stored(&self) -> usize {
-        self.timeline.stored()
+        self.sequences.stored()
     }
 
     /// Steps that each row can hold: what was asked for, rounded down to a multiple of the period.
     pub fn length(&self) -> usize {
-        self.timeline.length()
+        self.sequences.length()
     }
 
     /// Steps that were ever added to each row.
     pub fn written(&self) -> u64 {
-        self.timeline.written()
+        self.sequences.written()
     }
 
     /// Steps of each period that no sequence has, because the period is longer than a sequence.
     pub fn skipped(&self) -> usize {
-        self.grid.period.saturating_sub(self.grid.sample)
+        self.sequences.skipped()
     }
 
     /// What an item would be drawn in proportion to now, its pᵅ; none where it is not held.
@@ -319,7 +306,7 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// [`Error::Invalid`] on an item that there never was.
     pub fn priority(&self, item: Item) -> Result<Option<f32>> {
-        let decoder = Decoder::new(&self.grid, self.timeline.held());
+        let decoder = Decoder::new(&self.sequences.grid, self.sequences.timeline.held());
         self.place_within(item, &decoder)?.map(|place| self.tree.get(place)).transpose()
     }
 
@@ -335,7 +322,7 @@ impl PrioritizedTrajectories {
 
     /// Whether there is anything to draw: enough steps, and at least one item with a priority above 0.
     pub fn can_sample(&self) -> bool {
-        self.timeline.stored() >= self.min_length && self.tree.total() > 0.0
+        self.sequences.has_enough() && self.tree.total() > 0.0
     }
 
     /// `n` sequences, with the importance weights of this β (0: none, 1: full correction).
@@ -344,9 +331,9 @@ impl PrioritizedTrajectories {
     /// [`Error::Invalid`] before [`can_sample`](Self::can_sample), or on a β that is negative or not finite;
     /// nothing is changed then.
     pub fn sample(&mut self, n: usize, beta: f64) -> Result<PrioritizedSample> {
-        let mut rng = self.rng.clone();
+        let mut rng = self.sequences.rng.clone();
         let sample = self.sample_with(n, beta, &mut rng)?;
-        self.rng = rng;
+        self.sequences.rng = rng;
         Ok(sample)
     }
 
@@ -359,7 +346,7 @@ impl PrioritizedTrajectories {
         let drawn = self.draw_with(n, beta, rng)?;
         let starts = drawn.items.iter().zip(&drawn.positions);
         let starts = starts.map(|(item, &position)| (item.row as usize, position as usize));
-        let fields = self.timeline.sequences(starts, self.grid.sample)?;
+        let fields = self.sequences.timeline.sequences(starts, self.sequences.grid.sample)?;
         Ok(PrioritizedSample::new(drawn, fields))
     }
 
@@ -368,9 +355,9 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// As [`sample`](Self::sample).
     pub fn draw(&mut self, n: usize, beta: f64) -> Result<Drawn> {
-        let mut rng = self.rng.clone();
+        let mut rng = self.sequences.rng.clone();
         let drawn = self.draw_with(n, beta, &mut rng)?;
-        self.rng = rng;
+        self.sequences.rng = rng;
         Ok(drawn)
     }
 
@@ -379,14 +366,14 @@ impl PrioritizedTrajectories {
             return Err(Error::invalid("beta", format!("{beta} is not a number from 0 on")));
         }
         if !self.can_sample() {
-            return Err(too_early(self.timeline.stored(), self.min_length, self.grid.sample));
+            return Err(self.sequences.too_early());
         }
         let places = self.tree.sample(n, self.config.strata, rng)?;
         let leaves = self.tree.leaves(&places);
         let smallest = self.extremes.as_ref().and_then(Extremes::smallest);
         let (probabilities, weights) =
             importance(&leaves, self.tree.total(), self.len(), smallest, beta, self.config.weights);
-        let decoder = Decoder::new(&self.grid, self.timeline.held());
+        let decoder = Decoder::new(&self.sequences.grid, self.sequences.timeline.held());
         let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
         for &place in &places {
             let (item, position) = decoder.at(place);
@@ -413,8 +400,7 @@ impl PrioritizedTrajectories {
     /// # Errors
     /// [`Error::Invalid`] on a depth of 0, an unknown field, or an item that is not held any more.
     pub fn stack(&self, items: &[Item], field: &str, depth: usize) -> Result<Tensor> {
-        let ends = self.episodes.as_ref().map_or(&[][..], |episodes| &episodes.fields);
-        self.timeline.stack(items, field, depth, ends)
+        self.sequences.stack(items, field, depth)
     }
 
     /// Sets priorities p; the items are then drawn in proportion to pᵅ, and never where p = 0 (also with α = 0).
@@ -432,7 +418,7 @@ impl PrioritizedTrajectories {
         let mut updated = Updated::default();
         let mut places = Vec::with_capacity(items.len());
         let mut leaves = self.powers(priorities)?;
-        let decoder = Decoder::new(&self.grid, self.timeline.held());
+        let decoder = Decoder::new(&self.sequences.grid, self.sequences.timeline.held());
         for (i, &item) in items.iter().enumerate() {
             match self.place_within(item, &decoder)? {
                 Some(place) => {
@@ -479,7 +465,7 @@ impl PrioritizedTrajectories {
     #[inline(always)]
     fn place_within(&self, item: Item, decoder: &Decoder) -> Result<Option<usize>> {
         let place = decoder.place(item)?;
-        Ok(match &self.episodes {
+        Ok(match &self.sequences.episodes {
             Some(episodes) => place.filter(|&place| episodes.whole.contains(place)),
             None => place,
         })
@@ -508,22 +494,19 @@ impl Foldable for PrioritizedTrajectories {
     const HEAD: Kind = Kind::new("cl-replay/prioritized-trajectories/head", 1);
 
     fn timeline(&self) -> &Timeline {
-        &self.timeline
+        &self.sequences.timeline
     }
 
     fn timeline_mut(&mut self) -> &mut Timeline {
-        &mut self.timeline
+        &mut self.sequences.timeline
     }
 
     fn forget(&mut self, reached: u64) -> Result<()> {
-        let old = self.timeline.held();
-        self.timeline.set_reached(reached);
-        let new = self.timeline.held();
-        let gone = self.grid.held(old.clone());
-        let gone = gone.start..gone.end.min(self.grid.held(new.clone()).start);
-        if let Some(episodes) = &mut self.episodes {
-            episodes.forget(&self.grid, old, new);
-        }
-        (0..self.grid.rows).try_for_each(|row| self.fill(row, gone.clone(), 0.0))
+        let grid = self.sequences.grid;
+        let old = grid.held(self.sequences.timeline.held());
+        self.sequences.forget(reached)?;
+        let new = grid.held(self.sequences.timeline.held());
+        let gone = old.start..old.end.min(new.start);
+        (0..grid.rows).try_for_each(|row| self.fill(row, gone.clone(), 0.0))
     }
 }
