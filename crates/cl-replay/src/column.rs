@@ -22,8 +22,7 @@ pub(crate) struct Column {
 
 #[derive(Debug)]
 enum Data {
-    /// In own memory, as plain bits: a gather from there costs a third of candle's, which starts from zeros
-    /// and does not look ahead.
+    /// In own memory, as plain bits: candle's own gather starts from zeros and does not look ahead.
     Host(Vec<u64>),
     /// In a file.
     Mapped(memmap2::MmapMut),

@@ -2,7 +2,7 @@
 
 /// Replaces every x by x^exponent: for x ≥ 0 and finite, right to some units in the last place; 0 stays 0.
 ///
-/// The standard library takes them one at a time, which costs a fifth of a prioritized draw. This is
+/// The standard library takes them one at a time, which shows in every prioritized draw. This is
 /// 2^(exponent · log₂ x) by polynomials, in a loop that vectorizes. Equal on every machine.
 pub(crate) fn pow_all(values: &mut [f64], exponent: f64) {
     crate::wide(
