@@ -3,8 +3,10 @@
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 use cl_core::{Error, Result, prefetch};
 
-/// How many rows ahead memory is asked for: hides the latency of reads that no cache answers.
-const AHEAD: usize = 8;
+use crate::stream;
+
+/// How many cache lines ahead memory is asked for: hides the latency of reads that no cache answers.
+const AHEAD: usize = 128;
 /// The rest of a long row the processor fetches by itself.
 const MOST_LINES: usize = 8;
 const LINE_BYTES: usize = 64;
@@ -24,7 +26,7 @@ pub(crate) struct Column {
 enum Data {
     /// In own memory, as plain bits: candle's own gather starts from zeros and does not look ahead.
     Host(Vec<u64>),
-    /// In a file.
+    /// In a file; or in memory, where that is large.
     Mapped(memmap2::MmapMut),
     /// (capacity, row...)
     Device(Tensor),
@@ -77,6 +79,19 @@ fn unsupported(dtype: DType) -> Error {
     Error::invalid("dtype", why)
 }
 
+/// Bytes from which on a column asks for huge pages.
+const LARGE: usize = 4 << 20;
+
+/// Zeros, on huge pages where the system gives them: rows are read all over the place, and with small pages
+/// most of them would have to be looked up in the page table first.
+fn pages(bytes: usize) -> std::io::Result<memmap2::MmapMut> {
+    let map = memmap2::MmapMut::map_anon(bytes)?;
+    // A hint; without it there are small pages.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(map)
+}
+
 /// Bytes of a row.
 ///
 /// # Errors
@@ -93,11 +108,15 @@ impl Column {
     /// Zeros on the CPU. Memory is taken as rows are written.
     pub(crate) fn host(dtype: DType, shape: &[usize], capacity: usize) -> Result<Self> {
         let bytes = row_bytes(dtype, shape)?.checked_mul(capacity);
-        let words = bytes.filter(|&bytes| bytes < isize::MAX as usize).map(|bytes| bytes.div_ceil(8));
-        let words = words.ok_or_else(|| {
-            Error::invalid("capacity", format!("{capacity} rows of {shape:?} are more than can be addressed"))
-        })?;
-        Ok(Self::new(dtype, shape, Data::Host(vec![0; words])))
+        let too_many = |why: &str| {
+            Error::invalid("capacity", format!("{capacity} rows of {shape:?} are more than {why}"))
+        };
+        let bytes = bytes.filter(|&bytes| bytes < isize::MAX as usize);
+        let data = match bytes.ok_or_else(|| too_many("can be addressed"))? {
+            small if small < LARGE => Data::Host(vec![0; small.div_ceil(8)]),
+            large => Data::Mapped(pages(large).map_err(|e| too_many(&format!("there is memory for: {e}")))?),
+        };
+        Ok(Self::new(dtype, shape, data))
     }
 
     /// What stands in a file, of `capacity · row_bytes` bytes at least.
@@ -138,6 +157,7 @@ impl Column {
     /// Writes `n` rows of a contiguous batch, from row `row` on, into the slots from `slot` on.
     pub(crate) fn write(&mut self, slot: usize, batch: &Tensor, row: usize, n: usize) -> Result<()> {
         let width = self.width;
+        let far = self.bytes() >= stream::FAR;
         if let Data::Device(tensor) = &self.data {
             if width > 0 {
                 tensor.slice_set(&batch.narrow(0, row, n)?, 0, slot)?;
@@ -155,7 +175,11 @@ impl Column {
             let (Some(from), Some(to)) = (from, to) else {
                 return Err(Error::invalid("write", format!("{n} rows from {row} on do not fit slot {slot}")));
             };
-            to.copy_from_slice(from);
+            if far && size_of_val(from) >= stream::LONG {
+                stream::copy(bytemuck::cast_slice_mut(to), bytemuck::cast_slice(from));
+            } else {
+                to.copy_from_slice(from);
+            }
             Ok(())
         })
     }
@@ -170,14 +194,18 @@ impl Column {
         for_element!(self.dtype, T => {
             let rows = self.elements::<T>();
             let line = LINE_BYTES / size_of::<T>();
+            let announce = |slot: &u32| {
+                let start = *slot as usize * width;
+                for at in (start..start + width).step_by(line).take(MOST_LINES) {
+                    prefetch(rows, at);
+                }
+            };
+            // In rows, of which a short one is a line.
+            let ahead = AHEAD / width.div_ceil(line).clamp(2, MOST_LINES * 2);
+            slots.iter().take(ahead).for_each(announce);
             let mut out = Vec::<T>::with_capacity(slots.len() * width);
             for (i, &slot) in slots.iter().enumerate() {
-                if let Some(&ahead) = slots.get(i + AHEAD) {
-                    let start = ahead as usize * width;
-                    for at in (start..start + width).step_by(line).take(MOST_LINES) {
-                        prefetch(rows, at);
-                    }
-                }
+                slots.get(i + ahead).into_iter().for_each(announce);
                 let start = slot as usize * width;
                 let row = rows.get(start..start + width);
                 out.extend_from_slice(row.ok_or_else(|| Error::invalid("slot", format!("there is no {slot}")))?);
@@ -252,6 +280,15 @@ impl Column {
         Shape::from(dims)
     }
 
+    /// That it takes here.
+    fn bytes(&self) -> usize {
+        match &self.data {
+            Data::Host(words) => size_of_val(&words[..]),
+            Data::Mapped(map) => map.len(),
+            Data::Device(_) => 0,
+        }
+    }
+
     #[inline(always)]
     fn elements<T: Element>(&self) -> &[T] {
         match &self.data {
@@ -274,4 +311,18 @@ impl Column {
 /// What has to stay equal from batch to batch, in words.
 pub(crate) fn row_type(dtype: DType, shape: &[usize], location: candle_core::DeviceLocation) -> String {
     format!("{} {shape:?} on {location:?}", dtype.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn more_rows_than_there_can_be_memory_are_an_error() {
+        let error = Column::host(DType::F32, &[1 << 20], 1 << 31).unwrap_err().to_string();
+        assert!(error.contains("2147483648 rows of [1048576] are more than there is memory for"), "{error}");
+        let error = Column::host(DType::F32, &[1 << 20], 1 << 45).unwrap_err().to_string();
+        assert!(error.contains("more than can be addressed"), "{error}");
+    }
 }

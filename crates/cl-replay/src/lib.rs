@@ -98,6 +98,7 @@ mod schema;
 pub mod scored;
 pub mod scores;
 mod shared;
+mod stream;
 mod sum_tree;
 mod timeline;
 mod trajectory;

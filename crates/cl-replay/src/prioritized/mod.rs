@@ -250,15 +250,24 @@ impl PrioritizedTrajectories {
         let (per_row, at) = (self.sequences.grid.per_row(), self.sequences.grid.place(row, starts.start));
         let first = n.min((row + 1) * per_row - at);
         for (place, n) in [(at, first), (row * per_row, n - first)] {
-            let leaf = |i: usize| match &self.sequences.episodes {
-                Some(episodes) if !episodes.whole.contains(place + i) => 0.0,
-                _ => value,
+            let (mut one, mut many);
+            let leaves = match n {
+                0 => continue,
+                1 => {
+                    one = [value];
+                    &mut one[..]
+                }
+                _ => {
+                    many = vec![value; n];
+                    &mut many
+                }
             };
-            match n {
-                0 => {}
-                1 => self.set_leaves(place, &[leaf(0)])?,
-                _ => self.set_leaves(place, &(0..n).map(leaf).collect::<Vec<f32>>())?,
+            if let Some(episodes) = &self.sequences.episodes {
+                for (leaf, place) in leaves.iter_mut().zip(place..) {
+                    *leaf = if episodes.whole.contains(place) { value } else { 0.0 };
+                }
             }
+            self.set_leaves(place, leaves)?;
         }
         Ok(())
     }
@@ -368,18 +377,16 @@ impl PrioritizedTrajectories {
         if !self.can_sample() {
             return Err(self.sequences.too_early());
         }
-        let places = self.tree.sample(n, self.config.strata, rng)?;
-        let leaves = self.tree.leaves(&places);
+        let (places, leaves) = self.tree.draw(n, self.config.strata, rng)?;
         let smallest = self.extremes.as_ref().and_then(Extremes::smallest);
         let (probabilities, weights) =
             importance(&leaves, self.tree.total(), self.len(), smallest, beta, self.config.weights);
         let decoder = Decoder::new(&self.sequences.grid, self.sequences.timeline.held());
-        let (mut items, mut positions) = (Vec::with_capacity(n), Vec::with_capacity(n));
-        for &place in &places {
+        let decode = |&place| {
             let (item, position) = decoder.at(place);
-            items.push(item);
-            positions.push(position as u32);
-        }
+            (item, position as u32)
+        };
+        let (items, positions) = places.iter().map(decode).unzip();
         Ok(Drawn {
             items,
             probabilities: Tensor::from_vec(probabilities, n, &Device::Cpu)?,
@@ -454,11 +461,12 @@ impl PrioritizedTrajectories {
                 return Err(Error::invalid("priority", why));
             }
         }
-        let mut powers: Vec<f64> = priorities.iter().map(|&p| f64::from(p)).collect();
-        pow_all(&mut powers, self.config.alpha);
-        // A positive priority stays positive: with α = 1 it may be subnormal.
-        let leaf = |p: &f64| if *p > 0.0 { (*p as f32).max(f32::MIN_POSITIVE) } else { 0.0 };
-        Ok(powers.iter().map(leaf).collect())
+        let mut leaves = pow_all(priorities, 1.0, self.config.alpha);
+        for (leaf, &priority) in leaves.iter_mut().zip(priorities) {
+            // A positive priority stays positive: with α = 1 it may be subnormal.
+            *leaf = if priority > 0.0 { leaf.max(f32::MIN_POSITIVE) } else { 0.0 };
+        }
+        Ok(leaves)
     }
 
     /// Where an item is kept; none where it is gone, or was never one because an episode ends within it.

@@ -33,9 +33,7 @@ pub(super) fn importance(
         Weights::None => total / items as f64,
     };
     let probabilities = leaves.iter().map(|&leaf| (f64::from(leaf) / total) as f32).collect();
-    let mut weights: Vec<f64> = leaves.iter().map(|&leaf| f64::from(leaf) / reference).collect();
-    pow_all(&mut weights, -beta);
-    (probabilities, weights.iter().map(|&weight| weight as f32).collect())
+    (probabilities, pow_all(leaves, 1.0 / reference, -beta))
 }
 
 /// A value that goes in a straight line from one to another, and stays there: β towards 1.

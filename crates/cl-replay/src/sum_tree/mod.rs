@@ -4,8 +4,10 @@ use cl_core::{Error, Result, Rng, prefetch};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
+mod block;
 mod node;
 
+use block::Block;
 use node::{Node, descend_all};
 
 use crate::wide;
@@ -66,40 +68,6 @@ pub struct SumTree {
     total: i64,
     /// The unit is 2 to the power of minus this.
     scale: i32,
-}
-
-/// Neighbouring leaves.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(align(32))]
-struct Block([f32; WIDE]);
-
-impl Block {
-    /// In an order that vectorizes.
-    #[inline(always)]
-    fn sum(&self) -> f64 {
-        let leaf = self.0.map(f64::from);
-        let four: [f64; 4] = std::array::from_fn(|i| leaf[i] + leaf[i + 4]);
-        (four[0] + four[2]) + (four[1] + four[3])
-    }
-
-    /// The sum in units; at least one where there is anything, or it could not be reached.
-    #[inline(always)]
-    fn units(&self, scale: f64) -> i64 {
-        let sum = self.sum();
-        ((sum * scale) as i64).max(i64::from(sum > 0.0))
-    }
-
-    /// The leaf that owns `mass`: as many as end at or below it lie before it. The last positive one where
-    /// rounding has put the mass at the end of the block.
-    #[inline(always)]
-    fn find(&self, mass: f64) -> usize {
-        let (mut end, mut found) = (0.0, 0);
-        for &leaf in &self.0 {
-            end += f64::from(leaf);
-            found += usize::from(end <= mass);
-        }
-        if found < WIDE { found } else { self.0.iter().rposition(|&leaf| leaf > 0.0).unwrap_or(0) }
-    }
 }
 
 /// Totals above this, in units, might overflow soon.
@@ -176,9 +144,11 @@ impl SumTree {
             let got = format!("{} values", values.len());
             return Err(Error::mismatch("set_batch", format!("{} values", indices.len()), got));
         }
-        for (&index, &value) in indices.iter().zip(values) {
-            self.check_index(index as usize)?;
-            check_leaf(index as usize, value)?;
+        if indices.iter().any(|&index| index as usize >= self.capacity) || !values_fit(values) {
+            for (&index, &value) in indices.iter().zip(values) {
+                self.check_index(index as usize)?;
+                check_leaf(index as usize, value)?;
+            }
         }
         let scale = unit(-self.scale);
         let mut changed = Vec::with_capacity(indices.len());
@@ -191,7 +161,7 @@ impl SumTree {
                     }
                     changed.push(self.write_one(index as usize, value, scale));
                 }
-                self.carry(&mut changed);
+                self.carry(&mut changed, false);
             },
         );
         Ok(())
@@ -208,21 +178,28 @@ impl SumTree {
             _ => values.len() - 1,
         };
         self.check_index(start.saturating_add(last))?;
-        for (index, &value) in (start..).zip(values) {
-            check_leaf(index, value)?;
+        if !values_fit(values) {
+            (start..).zip(values).try_for_each(|(index, &value)| check_leaf(index, value))?;
         }
         let scale = unit(-self.scale);
         let mut changed = Vec::with_capacity(values.len() / WIDE + 2);
         let (head, tail) = values.split_at(values.len().min(start.next_multiple_of(WIDE) - start));
-        if !head.is_empty() {
-            changed.push(self.write(start, head, scale));
-        }
-        for (start, block) in (start + head.len()..).step_by(WIDE).zip(tail.chunks(WIDE)) {
-            changed.push(self.write(start, block, scale));
-        }
+        let (whole, rest) = tail.as_chunks::<WIDE>();
         wide(
             #[inline(always)]
-            || self.carry(&mut changed),
+            || {
+                if !head.is_empty() {
+                    changed.push(self.write(start, head, scale));
+                }
+                let first = (start + head.len()) / WIDE;
+                for (at, block) in (first..).zip(whole) {
+                    changed.push(self.rewrite(at, scale, |leaves| *leaves = *block));
+                }
+                if !rest.is_empty() {
+                    changed.push(self.write((first + whole.len()) * WIDE, rest, scale));
+                }
+                self.carry(&mut changed, true);
+            },
         );
         Ok(())
     }
@@ -262,9 +239,9 @@ impl SumTree {
         (at, after.units(scale) - before.units(scale))
     }
 
-    /// Carries the differences of blocks up, level by level.
+    /// Carries the differences of blocks up, level by level; blocks in ascending order are `sorted`.
     #[inline(always)]
-    fn carry(&mut self, changed: &mut Vec<(usize, i64)>) {
+    fn carry(&mut self, changed: &mut Vec<(usize, i64)>, sorted: bool) {
         let total: i128 = changed.iter().map(|&(_, difference)| i128::from(difference)).sum();
         let mut levels = self.levels.as_mut_slice();
         while let Some((level, above)) = levels.split_first_mut() {
@@ -275,16 +252,19 @@ impl SumTree {
                     prefetch(level, *child / WIDE);
                 }
             }
+            let nodes = match changed.as_slice() {
+                [(first, _), .., (last, _)] if sorted => *first..last + 1,
+                _ => 0..level.len(),
+            };
             // Few nodes for many differences: they are added up first.
-            if level.len() <= changed.len() / 2 {
-                let mut sums = vec![0; level.len()];
-                changed
-                    .iter()
-                    .for_each(|&(node, difference)| sums[node] = i64::wrapping_add(sums[node], difference));
-                changed.truncate(level.len());
-                for ((at, entry), sum) in changed.iter_mut().enumerate().zip(sums) {
-                    *entry = (at, sum);
+            if nodes.len() <= changed.len() / 2 {
+                let mut sums = vec![0; nodes.len()];
+                for &(node, difference) in changed.iter() {
+                    let sum = &mut sums[node - nodes.start];
+                    *sum = i64::wrapping_add(*sum, difference);
                 }
+                changed.clear();
+                changed.extend(nodes.zip(sums));
             }
             levels = above;
         }
@@ -352,6 +332,11 @@ impl SumTree {
     /// # Errors
     /// [`Error::Invalid`] where all leaves are zero; the generator is not moved then.
     pub fn sample(&self, n: usize, strata: Strata, rng: &mut Rng) -> Result<Vec<u32>> {
+        Ok(self.draw(n, strata, rng)?.0)
+    }
+
+    /// The same, and what the leaves are.
+    pub(crate) fn draw(&self, n: usize, strata: Strata, rng: &mut Rng) -> Result<(Vec<u32>, Vec<f32>)> {
         if self.total == 0 {
             return Err(Error::invalid(
                 "sample",
@@ -381,9 +366,9 @@ impl SumTree {
         })
     }
 
-    /// The leaves that own these masses, in units below the total: one level after the other for all of
-    /// them, so that their reads overlap.
-    fn find_all(&self, masses: impl Iterator<Item = i64>) -> Vec<u32> {
+    /// The leaves that own these masses, in units below the total, and what they are: one level after the other
+    /// for all of them, so that their reads overlap.
+    fn find_all(&self, masses: impl Iterator<Item = i64>) -> (Vec<u32>, Vec<f32>) {
         let mut draws: Vec<(i64, usize)> = masses.map(|mass| (mass, 0)).collect();
         for (depth, level) in self.levels.iter().enumerate().rev() {
             let level = level.as_slice();
@@ -392,23 +377,7 @@ impl SumTree {
                 None => descend_all(level, &mut draws, |child| prefetch(&self.blocks, child)),
             }
         }
-        let unit = unit(self.scale);
-        let mut found = vec![0; draws.len()];
-        wide(
-            #[inline(always)]
-            || {
-                for (found, &(rest, block)) in found.iter_mut().zip(&draws) {
-                    let leaf = self.blocks.get(block).map_or(0, |leaves| leaves.find(rest as f64 * unit));
-                    *found = (block * WIDE + leaf) as u32;
-                }
-            },
-        );
-        found
-    }
-
-    /// These leaves, which are within the tree.
-    pub(crate) fn leaves(&self, indices: &[u32]) -> Vec<f32> {
-        indices.iter().map(|&index| self.leaf(index as usize)).collect()
+        block::find_all(&self.blocks, &draws, unit(self.scale))
     }
 
     fn leaf(&self, index: usize) -> f32 {
@@ -433,6 +402,12 @@ fn unit(scale: i32) -> f64 {
 #[inline(always)]
 fn below(n: i64, word: u64) -> i64 {
     ((u128::from(n.unsigned_abs()) * u128::from(word)) >> 64) as i64
+}
+
+/// Whether [`check_leaf`] accepts all of them, without a branch for each.
+fn values_fit(values: &[f32]) -> bool {
+    let normal = f32::MIN_POSITIVE.to_bits()..f32::INFINITY.to_bits();
+    values.iter().fold(true, |fit, value| fit & ((*value == 0.0) | normal.contains(&value.to_bits())))
 }
 
 /// What a leaf may be.

@@ -29,10 +29,11 @@ impl Node {
     }
 
     /// The child that owns `mass`, which becomes the mass within the child: the last that begins at or
-    /// below it. (An empty child begins where its successor does, and is passed.)
+    /// below it. (An empty child begins where its successor does, and is passed.) `begun` has a bit for each child
+    /// that does; the first always does.
     #[inline(always)]
-    fn descend(&self, mass: &mut i64, begun: impl Fn(&[i64; WIDE], i64) -> usize) -> usize {
-        let child = (begun(&self.0, *mass) - 1) & (WIDE - 1);
+    fn descend(&self, mass: &mut i64, begun: impl Fn(&[i64; WIDE], i64) -> u8) -> usize {
+        let child = (begun(&self.0, *mass) >> 1).count_ones() as usize;
         *mass -= self.0[child];
         child
     }
@@ -46,15 +47,16 @@ pub(super) fn descend_all(level: &[Node], draws: &mut [(i64, usize)], announce: 
         use pulp::Simd as _;
         let begun = |begins: &[i64; WIDE], mass: i64| {
             let masses = simd.splat_i64s(mass);
-            let mask = simd.avx512f._mm512_cmple_epi64_mask(pulp::cast(*begins), pulp::cast(masses));
-            mask.count_ones() as usize
+            simd.avx512f._mm512_cmple_epi64_mask(pulp::cast(*begins), pulp::cast(masses))
         };
         return simd.vectorize(
             #[inline(always)]
             || each(level, draws, announce, begun),
         );
     }
-    each(level, draws, announce, |begins, mass| begins.iter().map(|&begin| usize::from(begin <= mass)).sum());
+    each(level, draws, announce, |begins, mass| {
+        begins.iter().rev().fold(0, |begun, &begin| begun << 1 | u8::from(begin <= mass))
+    });
 }
 
 #[inline(always)]
@@ -62,7 +64,7 @@ fn each(
     level: &[Node],
     draws: &mut [(i64, usize)],
     announce: impl Fn(usize),
-    begun: impl Fn(&[i64; WIDE], i64) -> usize,
+    begun: impl Fn(&[i64; WIDE], i64) -> u8,
 ) {
     for (mass, index) in draws {
         let child = level.get(*index).map_or(0, |node| node.descend(mass, &begun));
