@@ -34,6 +34,8 @@ class Uniform(Buffer):
     def uniform_gather(self):
         self.buffer.sample(BATCH)
 
+    uniform_add_256 = Buffer.add_256
+
 
 class Prioritised(Buffer):
     def __init__(self, features=FEATURES):
@@ -65,4 +67,5 @@ CASES = replay.cases(
     add_256=Prioritised,
     add_1=Prioritised,
     uniform_gather=Uniform,
+    uniform_add_256=Uniform,
 )

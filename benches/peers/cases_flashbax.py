@@ -67,6 +67,7 @@ class Uniform(Buffer):
         super().__init__(flashbax.make_item_buffer)
 
     uniform_gather = Buffer.gather
+    uniform_add_256 = Buffer.add_256
 
 
 class Prioritised(Buffer):
@@ -103,4 +104,5 @@ CASES = replay.cases(
     add_256=Prioritised,
     add_1=Prioritised,
     uniform_gather=Uniform,
+    uniform_add_256=Uniform,
 )

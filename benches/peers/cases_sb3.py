@@ -56,7 +56,7 @@ class Many(Buffer):
     def __init__(self):
         super().__init__(environments=BATCH)
 
-    add_256 = Buffer.add
+    uniform_add_256 = Buffer.add
 
 
-CASES = replay.cases(add_256=Many, add_1=One, uniform_gather=One)
+CASES = replay.cases(uniform_add_256=Many, add_1=One, uniform_gather=One)

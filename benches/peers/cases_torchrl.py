@@ -43,6 +43,7 @@ class Uniform(Buffer):
         super().__init__(RandomSampler())
 
     uniform_gather = Buffer.gather
+    uniform_add_256 = Buffer.add_256
 
 
 class Prioritised(Buffer):
@@ -70,4 +71,5 @@ CASES = replay.cases(
     add_256=Prioritised,
     add_1=Prioritised,
     uniform_gather=Uniform,
+    uniform_add_256=Uniform,
 )

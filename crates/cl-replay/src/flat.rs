@@ -297,6 +297,11 @@ impl PrioritizedFlat {
         self.0.total()
     }
 
+    /// The largest pᵅ that was ever set, from 1.
+    pub fn largest_ever(&self) -> f32 {
+        self.0.largest_ever()
+    }
+
     /// What an item would be drawn in proportion to now; none where it is gone.
     ///
     /// # Errors

@@ -4,10 +4,12 @@
 
 mod common;
 
+use candle_core::Tensor;
 use cl_core::{Result, rng};
 use cl_replay::{
-    Draw, Item, Items, NewItems, Prioritized, PrioritizedItems, PrioritizedTrajectories, Sequences, Strata,
-    Trajectories, Updated, Weights,
+    Draw, Flat, Item, Items, Leading, NewItems, Prioritized, PrioritizedFlat, PrioritizedItems,
+    PrioritizedTrajectories, Queue, Sequences, Source, Strata, Trajectories, Transitions, Updated, Weights,
+    mix,
 };
 use common::steps::{Steps, assert_contiguous, assert_items, schema, sorted};
 use serde_json::Value;
@@ -201,7 +203,7 @@ impl ByPriority for Numbered {
 }
 
 /// Calls with the items from `next` on, in a shape of one dimension, or of two.
-fn add_shaped(shape: &Value, next: u64, mut add: impl FnMut(&[(&str, &candle_core::Tensor)], bool)) {
+fn add_shaped(shape: &Value, next: u64, mut add: impl FnMut(&[(&str, &Tensor)], bool)) {
     let steps = Steps::items(next..next + count(shape));
     let dims: Vec<usize> = times(shape).iter().map(|&n| n as usize).collect();
     if dims.len() < 2 {
@@ -211,6 +213,85 @@ fn add_shaped(shape: &Value, next: u64, mut add: impl FnMut(&[(&str, &candle_cor
         .batch()
         .map(|(name, tensor)| (name, tensor.reshape([&dims[..], &tensor.dims()[1..]].concat()).unwrap()));
     add(&shaped.each_ref().map(|(name, tensor)| (*name, tensor)), true);
+}
+
+/// The steps of a call of this shape from time `from` on, and how many steps of every row it adds.
+struct FlatCall {
+    leading: Leading,
+    tensors: Vec<(&'static str, Tensor)>,
+    steps: u64,
+}
+
+impl FlatCall {
+    fn new(case: &Value, shape: &Value, from: u64) -> Self {
+        let rows = case["add_batch_size"].as_u64().unwrap_or(1);
+        let steps = count(shape) / rows;
+        let leading = match (case["add_batch_size"].is_null(), case["add_sequences"] == true) {
+            (true, false) => Leading::None,
+            (true, true) => Leading::Steps,
+            (false, false) => Leading::Rows,
+            (false, true) => Leading::RowsSteps,
+        };
+        let dims: Vec<usize> = times(shape).iter().map(|&n| n as usize).collect();
+        let shaped = |tensor: &Tensor| tensor.reshape([&dims[..], &tensor.dims()[2..]].concat()).unwrap();
+        let all = Steps::new(rows as usize, from..from + steps, never);
+        let [(_, at), (_, half), (_, done)] = all.batch();
+        let tensors = vec![("at", shaped(at)), ("half", shaped(half)), ("done", shaped(done))];
+        Self { leading, tensors, steps }
+    }
+
+    fn batch(&self) -> Vec<(&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (*name, tensor)).collect()
+    }
+}
+
+fn transitions(case: &Value) -> Transitions {
+    Transitions {
+        capacity: size(&case["max_length"]),
+        rows: case["add_batch_size"].as_u64().unwrap_or(1) as usize,
+        min_len: size(&case["min_length"]),
+        ends: Vec::new(),
+    }
+}
+
+/// Fails where a transition is not that of its item: two neighbouring steps of its row.
+fn assert_transitions(first: &cl_replay::Fields, second: &cl_replay::Fields, items: &[Item]) {
+    for (fields, later) in [(first, 0), (second, 1)] {
+        let at = fields.get("at").unwrap().to_vec2::<i64>().unwrap();
+        let expected = items.iter().map(|item| vec![i64::from(item.row), item.time as i64 + later]);
+        assert!(at.into_iter().eq(expected), "{items:?}");
+    }
+}
+
+/// With its case, and the time of the next step.
+struct FlatOf<'c>(PrioritizedFlat, &'c Value, u64);
+
+impl ByPriority for FlatOf<'_> {
+    fn add_steps(&mut self, op: &Value, _: usize) {
+        let call = FlatCall::new(self.1, &op["add"], self.2);
+        self.0.add(call.leading, &call.batch()).unwrap();
+        self.2 += call.steps;
+    }
+    fn of(&self, item: Item) -> Result<Option<f32>> {
+        self.0.priority(item)
+    }
+    fn set(&mut self, items: &[Item], priorities: &[f32]) -> Result<Updated> {
+        self.0.set_priorities(items, priorities)
+    }
+    fn largest(&self) -> f32 {
+        self.0.largest_ever()
+    }
+    fn sum(&self) -> f64 {
+        self.0.total()
+    }
+    fn ready(&self) -> bool {
+        self.0.can_sample()
+    }
+    fn drawn(&mut self, n: usize) -> Result<Vec<Item>> {
+        let sample = self.0.sample(n, 0.0)?;
+        assert_transitions(&sample.first, &sample.second, &sample.items);
+        Ok(sample.items)
+    }
 }
 
 /// Replays the operations of a case. Items of Flashbax are places; ours are found through the first step that
@@ -352,6 +433,126 @@ fn prioritized_items() {
     assert_eq!(range.count(), 3);
 }
 
+#[test]
+fn flat() {
+    for case in cases("flat", 12) {
+        let sizes = transitions(&case);
+        let rows = sizes.rows as u32;
+        let mut memory = Flat::new(schema(), sizes, rng(1, "memory")).unwrap();
+        let mut from = 0;
+        for (i, shape) in list(&case["add"]).iter().enumerate() {
+            let call = FlatCall::new(&case, shape, from);
+            memory.add(call.leading, &call.batch()).unwrap();
+            from += call.steps;
+            assert_eq!(memory.can_sample(), case["can_sample"][i], "{case}");
+            if memory.can_sample() {
+                let sample = memory.sample(memory.len(), Draw::WithoutReplacement).unwrap();
+                assert_transitions(&sample.first, &sample.second, &sample.items);
+                let items = sorted(sample.items);
+                let theirs = times(&case["first"][i]);
+                let theirs = (0..rows).flat_map(|row| theirs.iter().map(move |&time| Item { row, time }));
+                assert!(theirs.eq(items), "{case}");
+            } else {
+                assert!(memory.sample(1, Draw::WithReplacement).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn prioritized_flat() {
+    for case in cases("prioritised_flat", 12) {
+        let sizes = transitions(&case);
+        let rows = sizes.rows;
+        let memory = PrioritizedFlat::new(schema(), sizes, config(&case), rng(1, "memory")).unwrap();
+        replay(&case, &mut FlatOf(memory, &case, 0), rows);
+    }
+}
+
+#[test]
+fn queues() {
+    let mut overfull = 0;
+    for case in cases("queue", 10) {
+        let [rows, length, add, sample] = ["rows", "time", "add", "sample"].map(|name| size(&case[name]));
+        let mut queue = Queue::new(schema(), rows, length, sample).unwrap();
+        let mut from = 0;
+        let mut stricter = 0;
+        for (i, op) in list(&case["ops"]).iter().enumerate() {
+            let can_take = queue.can_take();
+            if queue.can_add(add) != (case["can_add"][i] == true) {
+                // Theirs says yes where what was not taken would be overwritten.
+                assert!(!queue.can_add(add), "{case}");
+                stricter += 1;
+            }
+            assert_eq!(can_take, case["can_sample"][i] == true, "operation {i}: {case}");
+            if op == 1 {
+                let steps = Steps::new(rows, from..from + add as u64, never);
+                let fits = queue.can_add(add);
+                assert_eq!(queue.add(&steps.batch()).is_ok(), fits);
+                if !fits {
+                    // The last operation of its case: it is done nevertheless, and what was there is lost.
+                    assert_eq!(
+                        (&case["differs"], i),
+                        (&Value::from("overfull"), list(&case["ops"]).len() - 1)
+                    );
+                    overfull += 1;
+                    break;
+                }
+                from += add as u64;
+            } else {
+                let first = size(&case["first"][i]) as i64;
+                let at = queue.take().unwrap().get("at").unwrap().to_vec3::<i64>().unwrap();
+                let expected =
+                    |row| (first..first + sample as i64).map(|time| vec![row, time]).collect::<Vec<_>>();
+                assert!(at.into_iter().eq((0..rows as i64).map(expected)), "operation {i}: {case}");
+            }
+        }
+        assert_eq!(stricter, 0, "{case}");
+    }
+    assert_eq!(overfull, 1);
+}
+
+/// Their shares are rounded up, first come, first served; ours by the largest remainder, so that none is further than
+/// one sample from its proportion. Both draw the whole batch, and nothing for a proportion of zero.
+#[test]
+fn mixtures() {
+    let (mut same, mut nearer) = (0, 0);
+    for case in cases("mixer", 10) {
+        let n = size(&case["batch"]);
+        let proportions: Vec<f64> = list(&case["proportions"]).iter().map(|p| p.as_f64().unwrap()).collect();
+        let memory = |at: usize| {
+            let mut memory = Items::new(schema(), 4, rng(at as u64, "memory")).unwrap();
+            memory.add(&Steps::items(0..4).batch()).unwrap();
+            memory
+        };
+        let mut memories: Vec<Items> = (0..proportions.len()).map(memory).collect();
+        let mut sources: Vec<&mut dyn Source> = memories.iter_mut().map(|m| m as &mut dyn Source).collect();
+        let mixed = mix(&mut sources, &proportions, n).unwrap();
+        assert_eq!(mixed.items.len(), n);
+        let shares = |at| mixed.source.iter().filter(|&&source| source == at).count();
+        let ours: Vec<usize> = (0..proportions.len()).map(shares).collect();
+        let theirs: Vec<usize> = list(&case["shares"]).iter().map(size).collect();
+        assert_eq!(theirs.iter().sum::<usize>(), n);
+        let off = |shares: &[usize]| {
+            let total: f64 = proportions.iter().sum();
+            let off = shares
+                .iter()
+                .zip(&proportions)
+                .map(|(&share, p)| (share as f64 - p / total * n as f64).abs());
+            off.fold(0.0, f64::max)
+        };
+        assert!(off(&ours) < 1.0 && off(&ours) <= off(&theirs), "{ours:?}: {case}");
+        if ours == theirs {
+            same += 1
+        } else {
+            nearer += 1
+        }
+        assert!(ours.iter().zip(&proportions).all(|(&share, &p)| p > 0.0 || share == 0));
+    }
+    assert_eq!(same + nearer, 10);
+    assert!(same >= 5, "{same}");
+}
+
 /// Sizes that are accepted and refused. Two arguments have no counterpart: `max_size`, since there is one way
 /// to give the size, and `sample_batch_size`, since every draw has its own.
 #[test]
@@ -383,16 +584,36 @@ fn constructors() {
                 PrioritizedTrajectories::new(schema(), sequences(), config, rng).is_ok()
             }
             // A batch that is larger than the memory is refused there; draws are with replacement.
-            "item" | "prioritised_item" if of("sample_batch_size") > capacity => continue,
+            "item" | "prioritised_item" | "flat" | "prioritised_flat"
+                if of("sample_batch_size") > capacity =>
+            {
+                continue;
+            }
             "item" => Items::with_min_len(schema(), capacity.unwrap(), least.unwrap(), rng).is_ok(),
             "prioritised_item" => {
                 let (capacity, least) = (capacity.unwrap(), least.unwrap());
                 PrioritizedItems::with_min_len(schema(), capacity, least, config, rng).is_ok()
             }
-            _ => continue,
+            flat @ ("flat" | "prioritised_flat") => {
+                let (capacity, min_len) = (capacity.unwrap(), least.unwrap());
+                let rows = of("add_batch_size").unwrap_or(1);
+                let sizes = Transitions { capacity, rows, min_len, ends: Vec::new() };
+                match flat {
+                    "flat" => Flat::new(schema(), sizes, rng).is_ok(),
+                    _ => PrioritizedFlat::new(schema(), sizes, config, rng).is_ok(),
+                }
+            }
+            "queue" => {
+                let [rows, length, sample] =
+                    ["add_batch_size", "max_length_time_axis", "sample_sequence_length"]
+                        .map(|name| of(name).unwrap());
+                // How much is added at a time is up to each addition here.
+                Queue::new(schema(), rows, length, sample).is_ok()
+            }
+            other => panic!("{other}"),
         };
         assert_eq!(ok, case["ok"], "{case}");
         compared += 1;
     }
-    assert_eq!(compared, 19);
+    assert_eq!(compared, 31);
 }

@@ -8,6 +8,7 @@
 //! | `add-256` | 256 rows, one tensor |
 //! | `add-1` | one row |
 //! | `uniform-gather` | 256 rows, each item equally likely |
+//! | `uniform-add-256` | 256 rows, one tensor, into a memory without priorities |
 //! | `…-16m` | the same with 2^24 items, beside itself with 2^20; needs 7 GiB of memory |
 //!
 //! 2^20 items (unless said otherwise) with one row of 84 f32 each, α 0.6, β 0.4. Every row is written and
@@ -15,7 +16,8 @@
 //! before. A sample is a transition: 256 to a step, 1 in `add-1`.
 //!
 //! What a peer lacks is left out: Tianshou and Reverb add one by one, Reverb has no draw without rows.
-//! Stable-Baselines3 has no priorities; its adds, which have less to do, are ranked all the same. cpprb's
+//! Stable-Baselines3 has no priorities: its adds of many rows are ranked in `uniform-add-256`, those of one row,
+//! which have less to do, in `add-1` all the same. cpprb's
 //! `draw` is from rows of one number. Of Tianshou's two updates, `update` is that of its buffer and
 //! `update-tree` that of the tree within, which is shown. Reverb holds 2^17 items, fewer than the others,
 //! so it is shown, not ranked.
@@ -95,7 +97,11 @@ const COMPARISONS: &[Comparison] = &[
     if_fastest("add-256", FLASHBAX, ADD_256),
     if_fastest("add-256", TORCHRL, ADD_256),
     if_fastest("add-256", CPPRB, ADD_256),
-    if_fastest("add-256", SB3, ADD_256),
+    shown("add-256", SB3, "uniform-add-256"),
+    if_fastest("uniform-add-256", FLASHBAX, ADD_256),
+    if_fastest("uniform-add-256", TORCHRL, ADD_256),
+    if_fastest("uniform-add-256", CPPRB, ADD_256),
+    if_fastest("uniform-add-256", SB3, ADD_256),
     if_fastest("add-1", FLASHBAX, ADD_1),
     if_fastest("add-1", TORCHRL, ADD_1),
     if_fastest("add-1", CPPRB, ADD_1),
@@ -114,6 +120,7 @@ const COMPARISONS: &[Comparison] = &[
     aim("add-256-16m", ENGRAM, "add-256", GROWTH),
     aim("add-1-16m", ENGRAM, "add-1", GROWTH),
     aim("uniform-gather-16m", ENGRAM, "uniform-gather", GROWTH),
+    aim("uniform-add-256-16m", ENGRAM, "uniform-add-256", GROWTH),
 ];
 
 const CASES: &[Entry] = &[
@@ -122,13 +129,15 @@ const CASES: &[Entry] = &[
     Entry::new("update", || prioritized(Column::Update, MANY)),
     Entry::new("add-256", || prioritized(Column::Add256, MANY)),
     Entry::new("add-1", || prioritized(Column::Add1, MANY)),
-    Entry::new("uniform-gather", || uniform(MANY)),
+    Entry::new("uniform-gather", || uniform(Uniform::Gather, MANY)),
+    Entry::new("uniform-add-256", || uniform(Uniform::Add256, MANY)),
     Entry::new("draw-16m", || prioritized(Column::Draw, VERY_MANY)),
     Entry::new("draw-gather-16m", || prioritized(Column::DrawGather, VERY_MANY)),
     Entry::new("update-16m", || prioritized(Column::Update, VERY_MANY)),
     Entry::new("add-256-16m", || prioritized(Column::Add256, VERY_MANY)),
     Entry::new("add-1-16m", || prioritized(Column::Add1, VERY_MANY)),
-    Entry::new("uniform-gather-16m", || uniform(VERY_MANY)),
+    Entry::new("uniform-gather-16m", || uniform(Uniform::Gather, VERY_MANY)),
+    Entry::new("uniform-add-256-16m", || uniform(Uniform::Add256, VERY_MANY)),
 ];
 
 const MANY: usize = 1 << 20;
@@ -183,14 +192,24 @@ fn prioritized(column: Column, capacity: usize) -> Result<Box<dyn Case>> {
     }
 }
 
-/// `uniform-gather` with so many items.
-fn uniform(capacity: usize) -> Result<Box<dyn Case>> {
+/// What is done without priorities.
+#[derive(Debug, Clone, Copy)]
+enum Uniform {
+    Gather,
+    Add256,
+}
+
+/// The same of a memory without priorities.
+fn uniform(column: Uniform, capacity: usize) -> Result<Box<dyn Case>> {
     let mut blocks = rows(64, BATCH, &mut cl_core::rng(0, "replay-speed"))?;
     let mut memory = Items::new(schema()?, capacity, cl_core::rng(0, "memory"))?;
     for _ in 0..capacity / BATCH {
         memory.add(&[(FIELD, blocks.next())])?;
     }
-    repeated(BATCH, move || memory.sample(BATCH, Draw::WithReplacement).map(drop))
+    match column {
+        Uniform::Gather => repeated(BATCH, move || memory.sample(BATCH, Draw::WithReplacement).map(drop)),
+        Uniform::Add256 => repeated(BATCH, move || memory.add(&[(FIELD, blocks.next())]).map(drop)),
+    }
 }
 
 fn schema() -> Result<Schema> {
@@ -260,6 +279,8 @@ mod tests {
             assert_eq!(prioritized(of, capacity).unwrap().run(9).unwrap(), 9 * BATCH, "{of:?}");
         }
         assert_eq!(prioritized(Column::Add1, capacity).unwrap().run(9).unwrap(), 9);
-        assert_eq!(uniform(capacity).unwrap().run(9).unwrap(), 9 * BATCH);
+        for of in [Uniform::Gather, Uniform::Add256] {
+            assert_eq!(uniform(of, capacity).unwrap().run(9).unwrap(), 9 * BATCH, "{of:?}");
+        }
     }
 }
