@@ -27,10 +27,16 @@
 //! # }
 //! ```
 //!
-//! [`AGem`] projects against one reference, the mean gradient of a sample of the memory.
+//! | | projects against | costs a step |
+//! |---|---|---|
+//! | [`AGem`] | one reference, the gradient of a sample of the whole memory | one more gradient |
+//! | [`Gem`] | the gradients of every earlier task, none of which may be gone against | a gradient a task, and a small quadratic program |
 #![forbid(unsafe_code)]
 
 mod agem;
+mod dual;
+mod gem;
 
 pub use agem::AGem;
 pub use cl_core::Projection;
+pub use gem::{Agreement, Gem};
