@@ -75,9 +75,12 @@ impl Published {
     }
 
     /// How far two means may lie apart, in points: twice the error of their difference, and at least
-    /// one. An unknown error counts as none, which is the stricter reading.
-    pub fn tolerance(&self, sem_ours: f64) -> f64 {
-        LEAST_TOLERANCE.max(2.0 * sem_ours.hypot(self.sem().unwrap_or(0.0)))
+    /// one. A number from a single run is as far from its mean as one of ours is. Any other unknown error counts as
+    /// none, which is the stricter reading. `None` with one run of ours.
+    pub fn tolerance(&self, ours: &Summary) -> Option<f64> {
+        let one_run = ours.std.filter(|_| self.n == Some(1) && self.error.is_none());
+        let theirs = self.sem().or(one_run).unwrap_or(0.0);
+        Some(LEAST_TOLERANCE.max(2.0 * ours.sem?.hypot(theirs)))
     }
 }
 
@@ -129,8 +132,8 @@ pub fn verdict(ours: &Summary, published: Option<&Published>) -> Verdict {
     if published.provenance == Provenance::Unverified {
         return Verdict::NotVerified;
     }
-    let Some(sem) = ours.sem else { return Verdict::TooFewSeeds };
-    let (by, tolerance) = (ours.mean - published.mean, published.tolerance(sem));
+    let Some(tolerance) = published.tolerance(ours) else { return Verdict::TooFewSeeds };
+    let by = ours.mean - published.mean;
     if by.abs() <= tolerance + ROUNDING { Verdict::Reproduced } else { Verdict::Off { by, tolerance } }
 }
 
@@ -181,6 +184,17 @@ mod tests {
         let theirs = published(None, ErrorKind::Sem, None);
         assert_eq!(verdict(&ours(98.8, 0.6), Some(&theirs)), Verdict::Reproduced);
         assert!(verdict(&ours(98.81, 0.6), Some(&theirs)).is_missed());
+    }
+
+    #[test]
+    fn a_single_published_run_is_as_uncertain_as_one_of_ours() {
+        // 2·√(0.6² + 0.8²) = 2, with a deviation of 0.8 between our runs.
+        let ours = |mean| Summary { std: Some(0.8), ..ours(mean, 0.6) };
+        let theirs = Published { n: Some(1), ..published(None, ErrorKind::Std, None) };
+        assert_eq!(verdict(&ours(99.6), Some(&theirs)), Verdict::Reproduced);
+        assert!(verdict(&ours(99.61), Some(&theirs)).is_missed());
+        let many = Published { n: Some(2), ..theirs };
+        assert!(verdict(&ours(99.6), Some(&many)).is_missed());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cl_core::{Error, Result, Units};
-use cl_data::{ClassOrder, DataSet, Scenario, Stream};
+use cl_data::{ClassOrder, DataSet, Pixels, Scenario, Stream, TrainSamples, Transform};
 use cl_methods::Registry;
 use cl_methods::train::{Progress, train};
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::class_orders;
 use crate::clock;
 use crate::report::{Report, Row as ReportRow, Table};
 use crate::results::{Config, Key, Record, Results};
-use crate::suites::{Active, Cell, Classes, Row, Setting, Suite};
+use crate::suites::{Active, Cell, Classes, Kind, Row, Setting, Suite};
 
 /// Which part of a suite to run, and how.
 #[derive(Debug, Clone, Default)]
@@ -224,20 +224,43 @@ impl Shared<'_> {
                 }
             }
         };
-        let order = match setting.classes {
-            Classes::Fixed => ClassOrder::Fixed,
-            Classes::PerSeed => ClassOrder::Shuffled(run.seed),
-            Classes::VanDeVen => ClassOrder::Given(class_orders::van_de_ven(run.seed)?),
-            Classes::VanDeVen2018 => ClassOrder::Given(class_orders::van_de_ven_2018(run.seed)?),
-        };
-        let mut stream = cl_data::split(&data, setting.tasks, run.cell.scenario, order)?;
-        if setting.active == Active::SeenSoFar && run.cell.scenario == Scenario::Class {
-            for task in &mut stream.tasks {
-                task.units = Units::First((task.index + 1) * task.classes.len());
+        let scenario = run.cell.scenario;
+        let transforms = match setting.kind {
+            Kind::Split => return split(&data, setting, scenario, run.seed),
+            Kind::Rotated { below, rising } => {
+                let angles = if rising { cl_data::rising_angles } else { cl_data::rotation_angles };
+                let angles = angles(setting.tasks, below, run.seed)?;
+                angles
+                    .into_iter()
+                    .map(|degrees| Transform::Rotation { degrees, pixels: Pixels::Nearest })
+                    .collect()
             }
-        }
-        Ok(stream)
+            Kind::Permuted => cl_data::permutations(data.image, setting.tasks, run.seed),
+        };
+        let train = match setting.train_samples {
+            Some(n) => TrainSamples::Drawn { n, seed: run.seed },
+            None => TrainSamples::All,
+        };
+        let kind = if setting.kind == Kind::Permuted { "permuted" } else { "rotated" };
+        cl_data::transformed(kind, &data, transforms, train, scenario)
     }
+}
+
+/// The classes in tasks of equally many.
+fn split(data: &DataSet, setting: &Setting, scenario: Scenario, seed: u64) -> Result<Stream> {
+    let order = match setting.classes {
+        Classes::Fixed => ClassOrder::Fixed,
+        Classes::PerSeed => ClassOrder::Shuffled(seed),
+        Classes::VanDeVen => ClassOrder::Given(class_orders::van_de_ven(seed)?),
+        Classes::VanDeVen2018 => ClassOrder::Given(class_orders::van_de_ven_2018(seed)?),
+    };
+    let mut stream = cl_data::split(data, setting.tasks, scenario, order)?;
+    if setting.active == Active::SeenSoFar && scenario == Scenario::Class {
+        for task in &mut stream.tasks {
+            task.units = Units::First((task.index + 1) * task.classes.len());
+        }
+    }
+    Ok(stream)
 }
 
 /// Wall and processor time of a thread, evaluations left out.
@@ -361,23 +384,6 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
     let mut lines = vec![
         ("data", setting.data.to_owned()),
         ("tasks", setting.tasks.to_string()),
-        (
-            "class order",
-            match setting.classes {
-                Classes::Fixed => "fixed".to_owned(),
-                Classes::PerSeed => "shuffled per seed".to_owned(),
-                Classes::VanDeVen | Classes::VanDeVen2018 => {
-                    "as the authors' code draws it from the seed".to_owned()
-                }
-            },
-        ),
-        (
-            "active units (class scenario)",
-            match setting.active {
-                Active::All => "all".to_owned(),
-                Active::SeenSoFar => "those of the tasks so far".to_owned(),
-            },
-        ),
         ("hidden layers", format!("{:?}", protocol.hidden)),
         ("heads (task scenario)", json!(protocol.heads).to_string()),
         ("optimizer", json!(protocol.optimizer).to_string()),
@@ -386,6 +392,40 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
         ("budget per task", json!(protocol.budget).to_string()),
         ("evaluated on", "all test samples of every task, after every task".to_owned()),
     ];
+    match setting.kind {
+        Kind::Split => lines.extend([
+            (
+                "class order",
+                match setting.classes {
+                    Classes::Fixed => "fixed".to_owned(),
+                    Classes::PerSeed => "shuffled per seed".to_owned(),
+                    Classes::VanDeVen | Classes::VanDeVen2018 => {
+                        "as the authors' code draws it from the seed".to_owned()
+                    }
+                },
+            ),
+            (
+                "active units (class scenario)",
+                match setting.active {
+                    Active::All => "all".to_owned(),
+                    Active::SeenSoFar => "those of the tasks so far".to_owned(),
+                },
+            ),
+        ]),
+        Kind::Rotated { below, rising } => {
+            let each = if rising { ", one in each of as many parts as there are tasks" } else { "" };
+            lines.push((
+                "tasks made by",
+                format!("rotation by 0 to {below} degrees{each}, drawn by the seed"),
+            ));
+        }
+        Kind::Permuted => {
+            lines.push(("tasks made by", "permutations of the pixels, drawn by the seed".to_owned()))
+        }
+    }
+    if let Some(n) = setting.train_samples {
+        lines.push(("training samples of a task", n.to_string()));
+    }
     if setting.padding > 0 || setting.normalise.is_some() {
         lines.push(("pixels", format!("padded by {}, normalised {:?}", setting.padding, setting.normalise)));
     }

@@ -25,7 +25,7 @@
 //! |---|---|
 //! | `samples` | [`Samples`]: inputs and labels, picking and joining rows |
 //! | `dataset` | [`DataSet`], [`load`], [`names`] |
-//! | `stream` | [`split`], [`permuted`], [`rotated`] in the three [`Scenario`]s |
+//! | `stream` | [`split`], [`permuted`], [`rotated`], [`transformed`] in the three [`Scenario`]s |
 //! | `batches` | [`Batches`]: shuffled mini-batches, for ever; can be saved |
 //! | [`idx`] | the format of MNIST's files |
 //! | `manifest` | [`Manifest`]: what a data set consists of and where it can be had |
@@ -51,4 +51,7 @@ pub use manifest::{DataFile, Manifest, Part, manifest, manifests};
 pub use report::{FileReport, Report, Status};
 pub use samples::Samples;
 pub use store::{Locations, fetch, locate, verify};
-pub use stream::{ClassOrder, Scenario, Stream, Task, Transform, permuted, rotated, rotation_angles, split};
+pub use stream::{
+    ClassOrder, Pixels, Scenario, Stream, Task, TrainSamples, Transform, permutations, permuted,
+    rising_angles, rotated, rotation_angles, split, transformed,
+};

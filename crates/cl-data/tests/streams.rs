@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use candle_core::{Device, Tensor};
 use cl_core::{Error, Units};
 use cl_data::{
-    ClassOrder, DataSet, Samples, Scenario, Stream, Transform, permuted, rotated, rotation_angles, split,
+    ClassOrder, DataSet, Pixels, Samples, Scenario, Stream, TrainSamples, Transform, permutations, permuted,
+    rising_angles, rotated, rotation_angles, split, transformed,
 };
 use proptest::prelude::*;
 
@@ -93,7 +94,7 @@ proptest! {
         let stream = match kind {
             0 => split(&data, tasks, scenario, order),
             1 => permuted(&data, tasks, scenario, 5),
-            _ => rotated(&data, &rotation_angles(tasks, 180., 5).unwrap(), scenario),
+            _ => rotated(&data, &rotation_angles(tasks, 180., 5).unwrap(), Pixels::Bilinear, scenario),
         }.unwrap();
         let mut used = HashSet::new();
         for task in &stream.tasks {
@@ -203,9 +204,13 @@ fn permutations_depend_on_seed_and_task_alone() {
 
 /// One image, turned.
 fn turned(degrees: f32, rows: usize, columns: usize, image: &[f32]) -> Vec<f32> {
+    turned_with(Pixels::Bilinear, degrees, rows, columns, image)
+}
+
+fn turned_with(pixels: Pixels, degrees: f32, rows: usize, columns: usize, image: &[f32]) -> Vec<f32> {
     let x = Tensor::from_slice(image, (1, rows * columns), &Device::Cpu).unwrap();
     let samples = Samples::new(x, Tensor::zeros(1, candle_core::DType::U32, &Device::Cpu).unwrap()).unwrap();
-    inputs(&Transform::Rotation { degrees }.apply(&samples, [1, rows, columns]).unwrap()).remove(0)
+    inputs(&Transform::Rotation { degrees, pixels }.apply(&samples, [1, rows, columns]).unwrap()).remove(0)
 }
 
 #[test]
@@ -248,7 +253,7 @@ fn in_between_is_bilinear_and_outside_is_zero() {
 #[test]
 fn rotated_tasks_turn_train_and_test() {
     let data = cl_data::load("digits").unwrap();
-    let stream = rotated(&data, &[0., 40.], Scenario::Domain).unwrap();
+    let stream = rotated(&data, &[0., 40.], Pixels::Bilinear, Scenario::Domain).unwrap();
     assert_eq!(stream.name, "rotated-digits");
     assert_eq!(inputs(&stream.tasks[0].test), inputs(&data.test));
     for (old, new) in [(&data.train, &stream.tasks[1].train), (&data.test, &stream.tasks[1].test)] {
@@ -256,6 +261,65 @@ fn rotated_tasks_turn_train_and_test() {
             assert_eq!(inputs(new)[row], turned(40., 8, 8, &inputs(old)[row]));
         }
         assert_eq!(new.labels().unwrap(), old.labels().unwrap());
+    }
+}
+
+/// `Image.rotate` of Pillow 13.0.0.
+#[test]
+#[rustfmt::skip]
+fn nearest_pixels_are_those_of_pil() {
+    let image: Vec<f32> = (1..=36).map(|i| i as f32).collect();
+    assert_eq!(turned_with(Pixels::Nearest, 30.0, 6, 6, &image), [
+                 0.,  3.,  4., 11., 12.,  0.,
+                 2.,  3., 10., 11., 18., 18.,
+                 8.,  8., 15., 16., 23., 24.,
+                13., 14., 21., 22., 29., 29.,
+                19., 19., 26., 27., 34., 35.,
+                 0., 25., 26., 33., 34.,  0.,
+    ]);
+    assert_eq!(turned_with(Pixels::Nearest, 137.5, 6, 6, &image), [
+                 0., 24., 30., 35., 34.,  0.,
+                18., 24., 23., 28., 33., 33.,
+                12., 17., 22., 21., 27., 32.,
+                 5., 10., 16., 15., 20., 25.,
+                 4.,  4.,  9., 14., 13., 19.,
+                 0.,  3.,  2.,  7., 13.,  0.,
+    ]);
+}
+
+#[test]
+fn rising_angles_are_one_in_each_part() {
+    let angles = rising_angles(20, 180., 3).unwrap();
+    for (part, angle) in angles.iter().enumerate() {
+        assert!((9. * part as f32..9. * (part + 1) as f32).contains(angle), "{angle} at {part}");
+    }
+    assert_ne!(rising_angles(20, 180., 4).unwrap(), angles);
+}
+
+/// Every task draws samples of its own, and is transformed as the whole would be.
+#[test]
+fn tasks_of_some_training_samples() {
+    let data = data(40, 4, [1, 3, 3]);
+    let stream = |train| {
+        transformed("permuted", &data, permutations(data.image, 3, 5), train, Scenario::Domain).unwrap()
+    };
+    let (all, some) = (stream(TrainSamples::All), stream(TrainSamples::Drawn { n: 15, seed: 2 }));
+    let mut drawn = HashSet::new();
+    for (all, some) in all.tasks.iter().zip(&some.tasks) {
+        let (pool, labels) = (inputs(&all.train), all.train.labels().unwrap());
+        let at = |x: &Vec<f32>| pool.iter().position(|other| other == x).unwrap();
+        let rows: Vec<usize> = inputs(&some.train).iter().map(at).collect();
+        assert_eq!(rows.iter().collect::<HashSet<_>>().len(), 15);
+        assert!(some.train.labels().unwrap().into_iter().eq(rows.iter().map(|&row| labels[row])));
+        assert_eq!(inputs(&some.test), inputs(&all.test));
+        drawn.insert(rows);
+    }
+    assert_eq!(drawn.len(), 3);
+    for n in [0, 41] {
+        let train = TrainSamples::Drawn { n, seed: 0 };
+        assert!(
+            transformed("permuted", &data, permutations(data.image, 3, 5), train, Scenario::Domain).is_err()
+        );
     }
 }
 
@@ -281,8 +345,8 @@ fn bad_arguments_are_errors() {
         assert!(why.contains(&format!("{tasks} tasks cannot share 4 classes")), "{why}");
     }
     invalid(permuted(&toy, 0, Scenario::Task, 0));
-    invalid(rotated(&toy, &[], Scenario::Task));
-    invalid(rotated(&toy, &[0., f32::NAN], Scenario::Task));
+    invalid(rotated(&toy, &[], Pixels::Bilinear, Scenario::Task));
+    invalid(rotated(&toy, &[0., f32::NAN], Pixels::Bilinear, Scenario::Task));
     assert!(rotation_angles(3, f32::INFINITY, 0).is_err());
     assert!(rotation_angles(3, 0., 0).is_err());
     let few = DataSet { classes: 2, ..toy.clone() };

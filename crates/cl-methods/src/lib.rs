@@ -15,7 +15,12 @@
 //! | `LwF` | `lwf.rs` | the last network | Li & Hoiem 2017 |
 //! | `ER` | `er.rs` | samples | Rolnick et al. 2019, as van de Ven et al. 2022 run it |
 //! | `Rehearsal` | `rehearsal.rs` | samples | Hsu et al. 2018 |
+//! | `ER-Reservoir` | `er_reservoir.rs` | samples | Chaudhry et al. 2019b, Buzzega et al. 2020 |
+//! | `DER`, `DER++` | `der.rs` | samples and outputs | Buzzega et al. 2020 |
+//! | `GEM` | `gem.rs` | samples of each task | Lopez-Paz & Ranzato 2017 |
 //! | `A-GEM` | `agem.rs` | samples | Chaudhry et al. 2019 |
+//! | `Independent` | `independent.rs` | a network per task | Lopez-Paz & Ranzato 2017 |
+//! | `Multimodal` | `multimodal.rs` | an input layer per task | Lopez-Paz & Ranzato 2017 |
 //!
 //! ```
 //! use cl_data::{ClassOrder, Scenario};
@@ -32,14 +37,19 @@
 //! Your own method is a struct with [`Method`] and a line that registers it; nothing in this crate changes.
 
 mod agem;
+mod der;
 mod er;
+mod er_reservoir;
 mod ewc;
+mod gem;
+mod independent;
 mod joint;
 mod l2;
 mod learner;
 mod lwf;
 mod memory;
 mod method;
+mod multimodal;
 mod none;
 mod online_ewc;
 mod registry;

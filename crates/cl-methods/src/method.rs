@@ -1,5 +1,6 @@
 //! What a method is.
 
+use candle_core::Tensor;
 use cl_core::Result;
 use cl_data::{Samples, Stream, Task};
 
@@ -26,6 +27,12 @@ pub trait Method {
 
     /// One step.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()>;
+
+    /// The output units (n, units) for inputs (n, features) of a task that is evaluated: the learner's network, unless a
+    /// method answers by other means.
+    fn predict(&self, learner: &Learner, _task: &Task, x: &Tensor) -> Result<Tensor> {
+        Ok(learner.net.predict(x)?)
+    }
 
     /// After the last batch of a task.
     fn end_task(&mut self, _learner: &mut Learner, _task: &Task) -> Result<()> {

@@ -7,7 +7,10 @@ use cl_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Method, agem, er, ewc, joint, l2, lwf, none, online_ewc, rehearsal, si};
+use crate::{
+    Method, agem, der, er, er_reservoir, ewc, gem, independent, joint, l2, lwf, multimodal, none, online_ewc,
+    rehearsal, si,
+};
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
 
@@ -48,7 +51,13 @@ impl Registry {
         add("LwF", from(|config, _| lwf::Lwf::new(config)));
         add("ER", from(er::Er::new));
         add("Rehearsal", from(rehearsal::Rehearsal::new));
+        add("ER-Reservoir", from(er_reservoir::ErReservoir::new));
+        add("DER", from(der::Der::new));
+        add("DER++", from(der::Der::plus));
+        add("GEM", from(gem::Gem::new));
         add("A-GEM", from(agem::AGem::new));
+        add("Independent", from(independent::Independent::new));
+        add("Multimodal", from(multimodal::Multimodal::new));
         registry
     }
 

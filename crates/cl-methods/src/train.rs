@@ -1,6 +1,7 @@
 //! The loop: task by task, batch by batch, and the accuracy on every task after each.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
+use cl_core::init::Init;
 use cl_core::{Error, Result, Units};
 use cl_data::{Batches, LastBatch, Samples, Scenario, Stream};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
@@ -53,6 +54,26 @@ pub struct Protocol {
     pub last_batch: LastBatch,
     /// How long a task is trained on.
     pub budget: Budget,
+    /// What the weights of the network are drawn from.
+    #[serde(default, skip_serializing_if = "Weights::is_default")]
+    pub weights: Weights,
+}
+
+/// What the weights of a network are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// U(−1/√inputs, 1/√inputs), biases too: PyTorch's default.
+    #[default]
+    FanIn,
+    /// Glorot & Bengio 2010, uniform; biases are 0.
+    Xavier,
+}
+
+impl Weights {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for Protocol {
@@ -66,6 +87,7 @@ impl Default for Protocol {
             batch: 128,
             last_batch: LastBatch::Drop,
             budget: Budget::Iterations(2000),
+            weights: Weights::FanIn,
         }
     }
 }
@@ -117,6 +139,9 @@ pub fn train(
         _ => 1,
     };
     let net = Mlp::with_heads(&widths, heads, DType::F32, &Device::Cpu, &mut cl_core::rng(seed, "weights"))?;
+    if protocol.weights == Weights::Xavier {
+        net.draw(Init::Xavier, Init::Zeros, &mut cl_core::rng(seed, "weights"))?;
+    }
     let mut learner = Learner {
         net,
         optimizer: Optimizer::new(protocol.optimizer)?,
@@ -125,7 +150,8 @@ pub fn train(
         classes_per_task: stream.tasks.first().map_or(1, |task| task.classes.len()),
     };
     progress(Progress::Evaluate)?;
-    let mut outcome = Outcome { baseline: accuracies(&learner.net, stream)?, r: Vec::new(), samples: 0 };
+    let mut outcome =
+        Outcome { baseline: accuracies(&*method, &learner, stream)?, r: Vec::new(), samples: 0 };
     progress(Progress::Resume)?;
     let mut done = 0;
     for (phase, task) in curriculum.iter().enumerate() {
@@ -150,7 +176,7 @@ pub fn train(
         done += steps;
         method.end_task(&mut learner, task)?;
         progress(Progress::Evaluate)?;
-        outcome.r.push(accuracies(&learner.net, stream)?);
+        outcome.r.push(accuracies(&*method, &learner, stream)?);
         progress(Progress::Resume)?;
     }
     Ok(outcome)
@@ -158,7 +184,7 @@ pub fn train(
 
 /// Accuracy on the test samples of every task. Where the task is given, the decision is among its units;
 /// otherwise among all, those of classes not yet seen included.
-fn accuracies(net: &Mlp, stream: &Stream) -> Result<Vec<f64>> {
+fn accuracies(method: &dyn Method, learner: &Learner, stream: &Stream) -> Result<Vec<f64>> {
     stream
         .tasks
         .iter()
@@ -167,23 +193,23 @@ fn accuracies(net: &Mlp, stream: &Stream) -> Result<Vec<f64>> {
                 Units::Block(n) => Units::Block(n),
                 Units::All | Units::First(_) => Units::All,
             };
-            accuracy(net, &task.test, units)
+            accuracy(|x| method.predict(learner, task, x), &task.test, units)
         })
         .collect()
 }
 
-/// The fraction of samples whose most active unit, among `units`, is the target. Every sample counts.
+/// The fraction of samples whose most active unit of what is predicted, among `units`, is the target. Every sample counts.
 ///
 /// # Errors
 /// No samples.
-pub fn accuracy(net: &Mlp, samples: &Samples, units: Units) -> Result<f64> {
+pub fn accuracy(predict: impl Fn(&Tensor) -> Result<Tensor>, samples: &Samples, units: Units) -> Result<f64> {
     if samples.is_empty() {
         return Err(Error::invalid("test samples", "there are none to be right about"));
     }
     let mut right = 0usize;
     for chunk in samples.chunks(1000)? {
         let chunk = chunk?;
-        let logits = net.predict(&chunk.x)?.to_vec2::<f32>()?;
+        let logits = predict(&chunk.x)?.to_vec2::<f32>()?;
         for (logits, y) in logits.iter().zip(chunk.labels()?) {
             let range = units.range(y as usize, logits.len());
             let best =

@@ -19,6 +19,9 @@ fn strong(name: &str) -> Value {
         "L2" => json!({ "lambda": 0.1 }),
         "ER" | "A-GEM" => json!({ "per_class": 20, "batch": 32 }),
         "Rehearsal" => json!({ "memory": 100 }),
+        "ER-Reservoir" => json!({ "memory": 100, "batch": 32 }),
+        "DER" | "DER++" => json!({ "memory": 100, "batch": 32, "alpha": 1.0 }),
+        "GEM" => json!({ "per_task": 50 }),
         _ => json!({}),
     }
 }
@@ -30,7 +33,7 @@ fn strong(name: &str) -> Value {
 fn all_differ_from_the_second_task_on() {
     for scenario in Scenario::ALL {
         let stream = stream(scenario, 3);
-        let names = ["None", "L2", "EWC", "Online EWC", "SI", "LwF", "ER", "Rehearsal", "A-GEM"];
+        let names = ["None", "L2", "EWC", "Online EWC", "SI", "LwF", "ER", "Rehearsal", "GEM", "A-GEM"];
         let runs: Vec<Run> = names.iter().map(|name| run(name, strong(name), &stream, 15, 1)).collect();
         for (a, (name_a, run_a)) in names.iter().zip(&runs).enumerate() {
             assert_eq!(run_a.outcome.baseline, runs[0].outcome.baseline);
@@ -89,7 +92,7 @@ fn coefficients_matter() {
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     let names: Vec<String> = Registry::standard().names().map(str::to_owned).collect();
-    assert_eq!(names.len(), 10);
+    assert_eq!(names.len(), 16);
     let stream = stream(Scenario::Task, 3);
     let all = || -> BTreeMap<&String, Run> {
         names.iter().map(|name| (name, run(name, strong(name), &stream, 8, 7))).collect()

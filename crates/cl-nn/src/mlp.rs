@@ -1,6 +1,7 @@
 //! The multi-layer perceptron.
 
 use candle_core::{DType, Device, Module, Tensor, Var};
+use cl_core::init::Init;
 use cl_core::per_sample::{backward, sum_of_squares};
 use cl_core::{Activation, Error, Params, Result, Rng, TensorOps};
 
@@ -94,6 +95,16 @@ impl Mlp {
             }
         }
         Ok(Self { hidden, heads, params })
+    }
+
+    /// Draws all weights and biases anew, layer by layer, inputs first.
+    pub fn draw(&self, weights: Init, biases: Init, rng: &mut Rng) -> Result<()> {
+        for layer in self.layers() {
+            for (var, init) in [(&layer.weight, weights), (&layer.bias, biases)] {
+                var.set(init.var(var.shape(), var.dtype(), var.device(), rng)?.as_tensor())?;
+            }
+        }
+        Ok(())
     }
 
     /// `layers.0.weight`, `layers.0.bias`, and so on, inputs first; several heads are `heads.0.weight`, ...

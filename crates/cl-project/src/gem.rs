@@ -32,6 +32,20 @@ pub struct Agreement {
 }
 
 impl Gem {
+    /// Whether margin and eps are such as [`project`](Self::project) takes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a negative margin, or an eps that is not above 0.
+    pub fn check(&self) -> Result<()> {
+        if !(self.margin >= 0.0 && self.margin.is_finite()) {
+            return Err(Error::invalid("margin", format!("{} is not a number from 0 on", self.margin)));
+        }
+        if !(self.eps > 0.0 && self.eps.is_finite()) {
+            return Err(Error::invalid("eps", format!("{} is not a number above 0", self.eps)));
+        }
+        Ok(())
+    }
+
     /// Projects the gradients of the trainable `params` in `grads` against those of `memories`: for each earlier task
     /// one tensor per trainable parameter, in their order. They stay as they are where they agree with all tasks.
     ///
@@ -47,12 +61,7 @@ impl Gem {
         params: &Params,
         memories: &[Vec<Tensor>],
     ) -> Result<Agreement> {
-        if !(self.margin >= 0.0 && self.margin.is_finite()) {
-            return Err(Error::invalid("margin", format!("{} is not a number from 0 on", self.margin)));
-        }
-        if !(self.eps > 0.0 && self.eps.is_finite()) {
-            return Err(Error::invalid("eps", format!("{} is not a number above 0", self.eps)));
-        }
+        self.check()?;
         if memories.is_empty() {
             return Ok(Agreement { dots: Vec::new(), dual: None });
         }

@@ -131,7 +131,16 @@ impl Reservoir {
     /// [`cl_core::Error::Mismatch`] where n differs between the two, or a row's shape, dtype or device
     /// from those before; the memory and its generator are then unchanged.
     pub fn offer(&mut self, x: &Tensor, y: &Tensor) -> Result<Vec<Offer>> {
-        let n = self.rows.check(&[x, y])?;
+        self.offer_columns(&[x, y])
+    }
+
+    /// The same with other tensors than a pair: as many as in the first offer, each (n, ...). They are read with
+    /// [`sample_columns`](Self::sample_columns).
+    ///
+    /// # Errors
+    /// As [`offer`](Self::offer).
+    pub fn offer_columns(&mut self, columns: &[&Tensor]) -> Result<Vec<Offer>> {
+        let n = self.rows.check(columns)?;
         // Committed only when the rows are written.
         let (mut seen, mut rng, mut free) = (self.seen, self.rng.clone(), self.len());
         let (capacity, mut skip) = (self.capacity(), self.skip);
@@ -161,7 +170,7 @@ impl Reservoir {
             .collect();
         let places: Vec<_> =
             offers.iter().enumerate().filter_map(|(row, o)| Some((o.slot()?, row))).collect();
-        self.rows.write(&places, &[x, y])?;
+        self.rows.write(&places, columns)?;
         (self.seen, self.skip, self.rng) = (seen, skip, rng);
         Ok(offers)
     }
@@ -172,8 +181,16 @@ impl Reservoir {
     /// [`cl_core::Error::Invalid`] where it is empty, or holds less than `n` and the draw is without
     /// replacement; the generator is not moved then.
     pub fn sample(&mut self, n: usize, draw: Draw) -> Result<(Tensor, Tensor)> {
+        pair(self.sample_columns(n, draw)?)
+    }
+
+    /// The same of all tensors that were offered, in their order.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    pub fn sample_columns(&mut self, n: usize, draw: Draw) -> Result<Vec<Tensor>> {
         let slots = draw.indices(n, self.len(), &mut self.rng)?;
-        pair(self.rows.gather(&slots)?)
+        self.rows.gather(&slots)
     }
 
     /// Everything it holds, in the order of the slots: `x` (len, ...) and `y` (len, ...), as copies.

@@ -184,7 +184,7 @@ fn compared(runs: &Runs<'_>) -> Line {
         theirs,
         read_in,
         published.map(|p| signed(ours.mean - p.mean)),
-        published.and_then(|p| Some(format!("{:.2}", p.tolerance(ours.sem?)))),
+        published.and_then(|p| Some(format!("{:.2}", p.tolerance(ours)?))),
         Some(minus(said.to_string())),
     ];
     line(status, cells)

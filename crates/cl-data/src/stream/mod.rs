@@ -9,13 +9,13 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use cl_core::{Error, Result, Units};
-use rand::seq::SliceRandom;
+use rand::seq::{SliceRandom, index};
 use serde::{Deserialize, Serialize};
 
-pub use permuted::permuted;
-pub use rotated::{rotated, rotation_angles};
+pub use permuted::{permutations, permuted};
+pub use rotated::{rising_angles, rotated, rotation_angles};
 pub use split::split;
-pub use transform::Transform;
+pub use transform::{Pixels, Transform};
 
 use crate::dataset::check_width;
 use crate::{DataSet, Samples};
@@ -130,10 +130,54 @@ pub struct Stream {
     pub image: [usize; 3],
 }
 
-/// A stream whose tasks have all classes and differ in what is done to the inputs.
+/// Which training samples of the data set each task of [`transformed`] has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainSamples {
+    /// All of them.
+    All,
+    /// So many, drawn anew for each task.
+    Drawn {
+        /// Samples of a task.
+        n: usize,
+        /// What they are drawn by.
+        seed: u64,
+    },
+}
+
+impl TrainSamples {
+    fn of(self, task: usize, train: &Samples) -> Result<Samples> {
+        match self {
+            Self::All => Ok(train.clone()),
+            Self::Drawn { n, .. } if n == 0 || n > train.len() => {
+                let why = format!("{n} samples a task: 1 to {} can be drawn", train.len());
+                Err(Error::invalid("training samples", why))
+            }
+            Self::Drawn { n, seed } => {
+                let mut rng = cl_core::rng(seed, &format!("training samples of task {task}"));
+                let rows: Vec<u32> =
+                    index::sample(&mut rng, train.len(), n).into_iter().map(|row| row as u32).collect();
+                train.gather(&rows)
+            }
+        }
+    }
+}
+
+/// A stream whose tasks have all classes and differ in what is done to the inputs: `kind` is the first part of its
+/// name, as in `rotated-mnist`.
 ///
 /// Task and class scenario: `y = index·classes + class`; domain scenario: `y = class`.
-fn transformed(kind: &str, data: &DataSet, transforms: Vec<Transform>, scenario: Scenario) -> Result<Stream> {
+///
+/// # Errors
+/// [`Error::Invalid`] for no transforms or one that does not fit, labels that are no classes, and more samples than
+/// there are.
+pub fn transformed(
+    kind: &str,
+    data: &DataSet,
+    transforms: Vec<Transform>,
+    train: TrainSamples,
+    scenario: Scenario,
+) -> Result<Stream> {
     if transforms.is_empty() {
         return Err(Error::invalid("tasks", "0 tasks: at least 1"));
     }
@@ -149,7 +193,7 @@ fn transformed(kind: &str, data: &DataSet, transforms: Vec<Transform>, scenario:
     let task = |(index, transform): (usize, Transform)| -> Result<Task> {
         let first = if scenario == Scenario::Domain { 0 } else { (index * data.classes) as u32 };
         let part = |samples: &Samples| transform.apply(samples, data.image)?.relabel(|class| first + class);
-        let (train, test) = (part(&data.train)?, part(&data.test)?);
+        let (train, test) = (part(&train.of(index, &data.train)?)?, part(&data.test)?);
         Ok(Task { index, classes: classes.clone(), units, transform, train, test })
     };
     let tasks = transforms.into_iter().enumerate().map(task).collect::<Result<_>>()?;

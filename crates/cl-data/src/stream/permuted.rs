@@ -3,7 +3,7 @@
 use cl_core::Result;
 use rand::seq::SliceRandom;
 
-use super::{Scenario, Stream, Transform, transformed};
+use super::{Scenario, Stream, TrainSamples, Transform, transformed};
 use crate::DataSet;
 
 /// `tasks` tasks, each with all classes and one permutation of the pixels, the same for every image,
@@ -14,17 +14,21 @@ use crate::DataSet;
 /// scenario, where all tasks share the output units; `t·classes + class` in the others, where each has
 /// units of its own.
 ///
-/// Each task is a copy of the data set: 0.2 GB for MNIST. For papers that take part of it, cut the
-/// data set first with [`Samples::slice`](crate::Samples::slice).
+/// Each task is a copy of the data set: 0.2 GB for MNIST. Papers that take part of it: [`transformed`].
 ///
 /// # Errors
 /// [`Error::Invalid`](cl_core::Error::Invalid) for no tasks.
 pub fn permuted(data: &DataSet, tasks: usize, scenario: Scenario, seed: u64) -> Result<Stream> {
-    let [_, rows, columns] = data.image;
+    transformed("permuted", data, permutations(data.image, tasks, seed), TrainSamples::All, scenario)
+}
+
+/// The permutations of [`permuted`], for images of these channels, rows and columns.
+pub fn permutations(image: [usize; 3], tasks: usize, seed: u64) -> Vec<Transform> {
+    let [_, rows, columns] = image;
     let permutation = |task| {
         let mut permutation: Vec<u32> = (0..(rows * columns) as u32).collect();
         permutation.shuffle(&mut cl_core::rng(seed, &format!("pixel permutation {task}")));
         Transform::Permutation(permutation)
     };
-    transformed("permuted", data, (0..tasks).map(permutation).collect(), scenario)
+    (0..tasks).map(permutation).collect()
 }

@@ -3,7 +3,7 @@
 use cl_core::{Error, Result};
 use rand::Rng as _;
 
-use super::{Scenario, Stream, Transform, transformed};
+use super::{Pixels, Scenario, Stream, TrainSamples, Transform, transformed};
 use crate::DataSet;
 
 /// A task for each angle in `degrees`, counter-clockwise, with all classes. Labels as in
@@ -11,9 +11,9 @@ use crate::DataSet;
 ///
 /// # Errors
 /// [`Error::Invalid`] for no angles and for one that is not finite.
-pub fn rotated(data: &DataSet, degrees: &[f32], scenario: Scenario) -> Result<Stream> {
-    let transforms = degrees.iter().map(|&degrees| Transform::Rotation { degrees });
-    transformed("rotated", data, transforms.collect(), scenario)
+pub fn rotated(data: &DataSet, degrees: &[f32], pixels: Pixels, scenario: Scenario) -> Result<Stream> {
+    let transforms = degrees.iter().map(|&degrees| Transform::Rotation { degrees, pixels });
+    transformed("rotated", data, transforms.collect(), TrainSamples::All, scenario)
 }
 
 /// `n` angles drawn uniformly from `[0, max)` degrees, in the order drawn. The first `n` are the same
@@ -27,4 +27,14 @@ pub fn rotation_angles(n: usize, max: f32, seed: u64) -> Result<Vec<f32>> {
     }
     let mut rng = cl_core::rng(seed, "rotation angles");
     Ok((0..n).map(|_| rng.random_range(0.0..max)).collect())
+}
+
+/// `n` angles that rise: one drawn uniformly from each of `n` equal parts of `[0, max)` degrees (the tasks of
+/// Lopez-Paz & Ranzato 2017, of which each is like its neighbours).
+///
+/// # Errors
+/// As [`rotation_angles`].
+pub fn rising_angles(n: usize, max: f32, seed: u64) -> Result<Vec<f32>> {
+    let within = rotation_angles(n, max, seed)?;
+    Ok((0u16..).zip(within).map(|(part, angle)| (f32::from(part) * max + angle) / n as f32).collect())
 }

@@ -15,13 +15,26 @@ pub enum Transform {
     None,
     /// Pixel `i` of the new image is pixel `permutation[i]` of the old one, in every channel.
     Permutation(Vec<u32>),
-    /// The image turned about its centre, counter-clockwise. Bilinear: a new pixel is the mean of the
-    /// four old ones around the point it comes from, weighted by nearness; outside of the image all is
-    /// zero. Multiples of 90° are exact for square images.
+    /// The image turned about its centre, counter-clockwise; outside of the image all is zero. Multiples of 90°
+    /// are exact for square images.
     Rotation {
         /// The angle.
         degrees: f32,
+        /// What a new pixel is.
+        #[serde(default)]
+        pixels: Pixels,
     },
+}
+
+/// What a pixel of a turned image is, which comes from between the old ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pixels {
+    /// The mean of the four old ones around the point that it comes from, weighted by nearness.
+    #[default]
+    Bilinear,
+    /// The old one that the point lies in: what PIL's `rotate` does by default, and with it most published tables.
+    Nearest,
 }
 
 impl Transform {
@@ -44,11 +57,11 @@ impl Transform {
                     }
                 })
             }
-            Self::Rotation { degrees } if !degrees.is_finite() => {
+            Self::Rotation { degrees, .. } if !degrees.is_finite() => {
                 Err(Error::invalid("degrees", format!("{degrees}: a finite angle")))
             }
-            Self::Rotation { degrees } => {
-                let sources = rotation(*degrees, rows, columns);
+            Self::Rotation { degrees, pixels: rule } => {
+                let sources = rotation(*degrees, *rule, rows, columns);
                 samples.map_inputs(samples.features(), |x, out| {
                     for plane in x.chunks_exact(pixels.max(1)) {
                         let pixel =
@@ -74,7 +87,7 @@ fn check_permutation(permutation: &[u32], pixels: usize) -> Result<()> {
 type Source = [(usize, f32); 4];
 
 /// For each pixel of the turned image, where it comes from. Weights of pixels outside are 0.
-fn rotation(degrees: f32, rows: usize, columns: usize) -> Vec<Source> {
+fn rotation(degrees: f32, pixels: Pixels, rows: usize, columns: usize) -> Vec<Source> {
     let (sin, cos) = f64::from(degrees).to_radians().sin_cos();
     let (middle_row, middle_column) = (rows as f64 / 2.0 - 0.5, columns as f64 / 2.0 - 0.5);
     let mut sources = Vec::with_capacity(rows * columns);
@@ -84,6 +97,10 @@ fn rotation(degrees: f32, rows: usize, columns: usize) -> Vec<Source> {
             let (right, up) = (column as f64 - middle_column, middle_row - row as f64);
             let from_row = snap(middle_row - (up * cos - right * sin));
             let from_column = snap(middle_column + (right * cos + up * sin));
+            let (from_row, from_column) = match pixels {
+                Pixels::Bilinear => (from_row, from_column),
+                Pixels::Nearest => ((from_row + 0.5).floor(), (from_column + 0.5).floor()),
+            };
             let (top, left) = (from_row.floor(), from_column.floor());
             let (down, along) = (from_row - top, from_column - left);
             sources.push(

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use candle_core::Tensor;
 use cl_core::Result;
 use cl_data::{ClassOrder, DataSet, LastBatch, Samples, Scenario, Stream, Task};
 use cl_methods::train::{Budget, Outcome, Protocol, train};
@@ -29,6 +30,7 @@ pub fn protocol(steps: usize) -> Protocol {
         batch: 32,
         last_batch: LastBatch::Drop,
         budget: Budget::Iterations(steps),
+        weights: cl_methods::train::Weights::FanIn,
     }
 }
 
@@ -81,6 +83,10 @@ impl Method for Recorder {
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         self.inner.observe(learner, batch)
+    }
+
+    fn predict(&self, learner: &Learner, task: &Task, x: &Tensor) -> Result<Tensor> {
+        self.inner.predict(learner, task, x)
     }
 
     /// None of the standard methods may change the network when a task ends.
