@@ -6,8 +6,9 @@ mod common;
 use std::collections::{BTreeSet, VecDeque};
 
 use candle_core::{DType, Device, Tensor};
+use cl_core::snapshot;
 use cl_replay::{
-    Draw, Field, Flat, Items, Leading, Prioritized, PrioritizedFlat, PrioritizedItems, Rings, Schema,
+    Draw, Field, Flat, Item, Items, Leading, Prioritized, PrioritizedFlat, PrioritizedItems, Rings, Schema,
     Transitions, WithBeta, mix,
 };
 use common::{chi_square, critical};
@@ -60,6 +61,7 @@ proptest! {
                 .map(|(row, t)| 1000 * row + t)
                 .collect();
             prop_assert_eq!((flat.len(), prioritized.len()), (expected.len(), expected.len()));
+            prop_assert_eq!((flat.is_empty(), prioritized.is_empty()), (expected.is_empty(), expected.is_empty()));
             prop_assert_eq!((flat.can_sample(), prioritized.can_sample()), (!expected.is_empty(), !expected.is_empty()));
             if expected.is_empty() {
                 prop_assert!(flat.sample(1, Draw::WithReplacement).is_err() && prioritized.sample(1, 0.0).is_err());
@@ -93,6 +95,45 @@ fn transitions_of_a_full_memory_are_equally_likely() {
     column(&drawn.first).into_iter().for_each(|t| *counts.entry(t).or_default() += 1);
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [3, 4, 5, 6, 1003, 1004, 1005, 1006]);
     assert!(chi_square(&counts.into_values().collect::<Vec<_>>(), 20_000) < critical(7));
+}
+
+/// One stratum in five is that of the first transition.
+#[test]
+fn transitions_by_priority_have_their_probabilities_and_weights() {
+    let sizes = Transitions { capacity: 3, ..Default::default() };
+    let config = Prioritized { alpha: 1.0, ..Default::default() };
+    let mut memory = PrioritizedFlat::new(schema(), sizes, config, cl_core::rng(3, "memory")).unwrap();
+    let (t, done) = steps(1, 0, 3, |_, _| false);
+    memory.add(Leading::RowsSteps, &[("t", &t), ("done", &done)]).unwrap();
+    let items = [0, 1].map(|time| Item { row: 0, time });
+    memory.set_priorities(&items, &[1.0, 4.0]).unwrap();
+    let drawn = memory.sample(5, 0.5).unwrap();
+    assert_eq!(column(&drawn.first), [0, 1, 1, 1, 1]);
+    assert_eq!(drawn.probabilities.to_vec1::<f32>().unwrap(), [0.2, 0.8, 0.8, 0.8, 0.8]);
+    assert_eq!(drawn.weights.to_vec1::<f32>().unwrap(), [1.0, 0.5, 0.5, 0.5, 0.5]);
+}
+
+#[test]
+fn a_generator_of_the_caller_draws_as_its_own_would() {
+    let sizes = Transitions { capacity: 20, ..Default::default() };
+    let rng = || cl_core::rng(5, "memory");
+    let config = Prioritized { alpha: 1.0, ..Default::default() };
+    let mut flat = Flat::new(schema(), sizes.clone(), rng()).unwrap();
+    let mut prioritized = PrioritizedFlat::new(schema(), sizes, config, rng()).unwrap();
+    let (t, done) = steps(1, 0, 20, |_, _| false);
+    flat.add(Leading::RowsSteps, &[("t", &t), ("done", &done)]).unwrap();
+    prioritized.add(Leading::RowsSteps, &[("t", &t), ("done", &done)]).unwrap();
+    prioritized.set_priorities(&[Item { row: 0, time: 3 }], &[30.0]).unwrap();
+    let (mut one, mut other) = (rng(), rng());
+    for _ in 0..3 {
+        let draw = Draw::WithReplacement;
+        let (theirs, own) = (flat.sample_with(8, draw, &mut one).unwrap(), flat.sample(8, draw).unwrap());
+        assert_eq!(theirs.items, own.items);
+        let theirs = prioritized.sample_with(8, 0.5, &mut other).unwrap();
+        let own = prioritized.sample(8, 0.5).unwrap();
+        assert_eq!(theirs.items, own.items);
+        assert_eq!(theirs.weights.to_vec1::<f32>().unwrap(), own.weights.to_vec1::<f32>().unwrap());
+    }
 }
 
 #[test]
@@ -169,12 +210,15 @@ proptest! {
         batches in prop::collection::vec(prop::collection::vec(0..3u32, 0..8), 1..6),
     ) {
         let mut rings = Rings::new(per_group, 3, cl_core::rng(0, "memory")).unwrap();
-        let mut lists = vec![VecDeque::new(); 3];
+        let (mut lists, mut came) = (vec![VecDeque::new(); 3], Vec::new());
         let mut next = 0;
         for keys in batches {
             let (x, y) = common::samples(next..next + keys.len() as u32);
             rings.offer(&keys, &x, &y).unwrap();
             for (number, &key) in (next..).zip(&keys) {
+                if !came.contains(&key) {
+                    came.push(key);
+                }
                 lists[key as usize].push_back(number);
                 if lists[key as usize].len() > per_group {
                     lists[key as usize].pop_front();
@@ -187,6 +231,9 @@ proptest! {
                     Err(_) => prop_assert!(list.is_empty()),
                 }
             }
+            let counts = came.iter().map(|&key| (key, lists[key as usize].len()));
+            prop_assert!(rings.counts().eq(counts));
+            rings = snapshot::from_bytes(&snapshot::to_bytes(Rings::KIND, &rings).unwrap(), Rings::KIND).unwrap();
             prop_assert_eq!(rings.len(), lists.iter().map(VecDeque::len).sum::<usize>());
         }
     }
@@ -198,7 +245,25 @@ fn rings_have_room_for_so_many_groups() {
     let (x, y) = common::samples(0..3);
     let error = rings.offer(&[0, 1, 2], &x, &y).unwrap_err().to_string();
     assert!(error.contains("2 is one more than the 2"), "{error}");
-    assert!(rings.is_empty());
+    assert!(rings.is_empty() && rings.counts().next().is_none());
     assert!(rings.offer(&[0, 1], &x, &y).is_err());
     assert!(rings.sample(1, Draw::WithReplacement).is_err());
+}
+
+/// Over all samples, whatever their group.
+#[test]
+fn rings_are_drawn_uniformly() {
+    let mut rings = Rings::new(3, 2, cl_core::rng(4, "memory")).unwrap();
+    let (x, y) = common::samples(0..8);
+    rings.offer(&[0, 0, 0, 0, 0, 1, 0, 1], &x, &y).unwrap();
+    let mut all = common::numbers(&rings.sample(5, Draw::WithoutReplacement).unwrap());
+    all.sort_unstable();
+    assert_eq!(all, [3, 4, 5, 6, 7]);
+    let mut counts = vec![0; 5];
+    for _ in 0..1000 {
+        for number in common::numbers(&rings.sample(10, Draw::WithReplacement).unwrap()) {
+            counts[number as usize - 3] += 1;
+        }
+    }
+    assert!(chi_square(&counts, 10_000) < critical(4), "{counts:?}");
 }

@@ -259,6 +259,17 @@ fn a_restored_memory_goes_on_as_the_saved_one() {
     assert!(matches!(PrioritizedItems::load(&path), Err(Error::Format { .. })));
 }
 
+/// A view that does not begin where its data does.
+#[test]
+fn a_part_of_a_tensor_can_be_added() {
+    let mut memory = uniform(5);
+    memory.add(&Steps::items(0..2).batch()).unwrap();
+    let long = Steps::items(0..8);
+    let part = long.batch().map(|(name, tensor)| (name, tensor.narrow(0, 2, 3).unwrap()));
+    memory.add(&part.each_ref().map(|(name, tensor)| (*name, tensor))).unwrap();
+    assert_eq!(drawable(&mut memory), (0..5).map(item).collect::<Vec<_>>());
+}
+
 /// The chunks of memory are copies: what is added may change afterwards.
 #[test]
 fn a_memory_shares_nothing_with_what_was_added() {

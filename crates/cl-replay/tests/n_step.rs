@@ -5,7 +5,8 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use cl_replay::{
-    Draw, Field, Item, NStep, Next, Prioritized, PrioritizedTrajectories, Schema, Sequences, Trajectories,
+    Draw, Field, Item, Items, NStep, Next, Prioritized, PrioritizedTrajectories, Schema, Sequences,
+    Trajectories,
 };
 use proptest::prelude::*;
 
@@ -51,7 +52,8 @@ proptest! {
         stored in any::<bool>(),
     ) {
         let gamma = 0.9;
-        let mut memory = filled(&flags, n + 1, stored);
+        // Sequences as short as they may be.
+        let mut memory = filled(&flags, if stored { n } else { n + 1 }, stored);
         let sample = memory.sample(memory.len(), Draw::WithoutReplacement).unwrap();
         let next = if stored { Next::Stored("next_obs".into()) } else { Next::Following };
         let rule = NStep { n, gamma, truncated: Some("truncated".into()), next, ..Default::default() };
@@ -99,9 +101,92 @@ fn what_does_not_fit_is_named() {
     assert!(fine.of(&fields).is_ok());
     assert!(error(NStep { n: 3, ..fine.clone() }).contains("4 are needed"));
     assert!(error(NStep { n: 0, ..fine.clone() }).contains("at least 1"));
-    assert!(error(NStep { gamma: f64::NAN, ..fine.clone() }).contains("NaN"));
+    for gamma in [f64::NAN, -0.1, 1.1] {
+        assert!(error(NStep { gamma, ..fine.clone() }).contains(&gamma.to_string()));
+    }
+    for gamma in [0.0, 1.0] {
+        assert!(NStep { gamma, ..fine.clone() }.of(&fields).is_ok());
+    }
     assert!(error(NStep { reward: "rewards".into(), ..fine.clone() }).contains("\"rewards\""));
     assert!(error(NStep { next: Next::Stored("next".into()), ..fine }).contains("\"next\""));
+}
+
+#[test]
+fn a_reward_is_one_number_a_step() {
+    for shape in [&[][..], &[3, 2]] {
+        let fields = ["reward", "terminated"].map(|name| Field::new(name, DType::F32, shape));
+        let mut memory = Items::new(Schema::new(fields).unwrap(), 1, cl_core::rng(0, "memory")).unwrap();
+        let item = Tensor::zeros([&[1], shape].concat(), DType::F32, &Device::Cpu).unwrap();
+        memory.add(&[("reward", &item), ("terminated", &item)]).unwrap();
+        let fields = memory.sample(1, Draw::WithReplacement).unwrap().fields;
+        let error = NStep::default().of(&fields).unwrap_err().to_string();
+        assert!(error.contains("one number a step") && error.contains("\"reward\""), "{error}");
+    }
+}
+
+/// Eight steps of one row, rewarded by 1: the third one terminates an episode, the sixth one truncates it.
+fn flagged(sizes: Sequences) -> Trajectories {
+    let fields = [
+        Field::new("reward", DType::F32, []),
+        Field::new("terminated", DType::F64, []),
+        Field::new("truncated", DType::I64, []),
+        Field::new("t", DType::U32, []),
+    ];
+    let mut memory =
+        Trajectories::new(Schema::new(fields).unwrap(), sizes, cl_core::rng(0, "memory")).unwrap();
+    let reward = Tensor::ones((1, 8), DType::F32, &Device::Cpu).unwrap();
+    let terminated = Tensor::new(&[[0f64, 0.0, -0.5, 0.0, 0.0, 0.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+    let truncated = Tensor::new(&[[0i64, 0, 0, 0, 0, -7, 0, 0]], &Device::Cpu).unwrap();
+    let t = Tensor::new(&[[0u32, 1, 2, 3, 4, 5, 6, 7]], &Device::Cpu).unwrap();
+    memory
+        .add(&[("reward", &reward), ("terminated", &terminated), ("truncated", &truncated), ("t", &t)])
+        .unwrap();
+    memory
+}
+
+/// Whatever its sign and dtype; and a field that is not named is none.
+#[test]
+fn returns_stop_at_any_flag_but_zero() {
+    let mut memory = flagged(Sequences { length: 8, sample: 4, ..Default::default() });
+    let fields = memory.sample(memory.len(), Draw::WithoutReplacement).unwrap().fields;
+    let all = |truncated| {
+        let rule = NStep { n: 3, gamma: 1.0, truncated, ..Default::default() };
+        let returns = rule.of(&fields).unwrap();
+        let first = returns.first.get("t").unwrap().to_vec1::<u32>().unwrap();
+        let discounts = returns.discounts.to_vec1::<f32>().unwrap();
+        let mut all: Vec<(u32, usize, f32)> =
+            first.into_iter().zip(returns.steps).zip(discounts).map(|((t, k), d)| (t, k, d)).collect();
+        all.sort_by_key(|&(t, ..)| t);
+        all
+    };
+    let cut = [(0, 3, 0.0), (1, 2, 0.0), (2, 1, 0.0), (3, 2, 1.0), (4, 1, 1.0)];
+    assert_eq!(all(Some("truncated".into())), cut);
+    let uncut = [(0, 3, 0.0), (1, 2, 0.0), (2, 1, 0.0), (3, 3, 1.0), (4, 3, 1.0)];
+    assert_eq!(all(None), uncut);
+}
+
+/// Also of more frames than there were yet.
+#[test]
+fn stacks_begin_behind_any_flag_of_any_field_that_ends_an_episode() {
+    let ends = ["terminated", "truncated"];
+    for ends in [ends, [ends[1], ends[0]]] {
+        let ends = ends.map(String::from).to_vec();
+        let memory = flagged(Sequences { length: 8, ends, ..Default::default() });
+        let items: Vec<Item> = (0..8).map(|time| Item { row: 0, time }).collect();
+        assert_eq!(
+            memory.stack(&items, "t", 5).unwrap().to_vec2::<u32>().unwrap(),
+            [
+                [0, 0, 0, 0, 0],
+                [0, 0, 0, 0, 1],
+                [0, 0, 0, 1, 2],
+                [3, 3, 3, 3, 3],
+                [3, 3, 3, 3, 4],
+                [3, 3, 3, 4, 5],
+                [6, 6, 6, 6, 6],
+                [6, 6, 6, 6, 7],
+            ]
+        );
+    }
 }
 
 /// Frames are stored once; a stack never shows another episode, nor what was overwritten.

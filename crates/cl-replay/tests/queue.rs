@@ -77,6 +77,7 @@ proptest! {
                 }
             }
             prop_assert_eq!((queue.len(), queue.free()), (list.len(), length - list.len()));
+            prop_assert_eq!(queue.is_empty(), list.is_empty());
         }
     }
 }

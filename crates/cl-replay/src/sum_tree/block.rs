@@ -133,8 +133,12 @@ mod tests {
             for leaf in block.0 {
                 end += f64::from(leaf);
                 for mass in [end.next_down().max(0.0), end, end.next_up()] {
-                    assert!(block.0[block.find(mass)] > 0.0, "{mass} of {block:?}");
                     let before = ended(&block.0, mass);
+                    let owner = (0..=before)
+                        .rev()
+                        .chain(before..WIDE)
+                        .find(|&i| block.0.get(i).is_some_and(|&leaf| leaf > 0.0));
+                    assert_eq!(Some(block.find(mass)), owner, "{mass} of {block:?}");
                     nearest += usize::from(before < WIDE && block.0[before] == 0.0);
                 }
             }
