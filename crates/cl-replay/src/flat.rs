@@ -23,7 +23,7 @@ pub struct Transitions {
     pub capacity: usize,
     /// Rows that advance together, such as environments.
     pub rows: usize,
-    /// Transitions that must be there before anything is drawn.
+    /// Pairs of neighbouring steps that must be there before anything is drawn, rounded down to as many in each row.
     pub min_len: usize,
     /// Fields of which a value other than 0 says that a step is the last of its episode. If there are any, a
     /// transition never leads from one episode into the next.
@@ -41,7 +41,7 @@ impl Transitions {
         if self.rows == 0 {
             return Err(Error::invalid("rows", "0: at least 1 is needed"));
         }
-        let (length, min_length) = (self.capacity / self.rows, self.min_len / self.rows + 1);
+        let (length, min_length) = (self.capacity / self.rows, (self.min_len / self.rows).saturating_add(1));
         if length < 2 {
             let why =
                 format!("{} steps for {} rows: each needs two for a transition", self.capacity, self.rows);

@@ -100,14 +100,14 @@ impl NStep {
     /// The returns of sequences: every field as (batch, steps, ...).
     ///
     /// # Errors
-    /// [`Error::Invalid`] on n = 0, a γ outside [0, 1], a field that is missing or not one number a step, or
-    /// sequences that are too short.
+    /// [`Error::Invalid`] on n = 0, a γ outside [0, 1], a field that is missing, or sequences that are too short;
+    /// [`Error::Mismatch`] on a field that is not one number a step.
     pub fn of(&self, sequences: &Fields) -> Result<Returns> {
         if self.n == 0 || !(0.0..=1.0).contains(&self.gamma) {
             let why = format!("{} steps with γ = {}: at least 1, and γ from 0 to 1", self.n, self.gamma);
             return Err(Error::invalid("n-step return", why));
         }
-        let needed = self.n + usize::from(self.next == Next::Following);
+        let needed = self.n.saturating_add(usize::from(self.next == Next::Following));
         let rewards = self.numbers(sequences, &self.reward)?;
         let terminated = self.numbers(sequences, &self.terminated)?;
         let truncated = match &self.truncated {

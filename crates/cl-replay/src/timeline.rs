@@ -181,8 +181,9 @@ impl Timeline {
     /// again. `ends` are the fields that end an episode.
     pub(crate) fn stack(&self, items: &[Item], field: &str, depth: usize, ends: &[usize]) -> Result<Tensor> {
         let column = self.schema.position(field)?;
-        if depth == 0 {
-            return Err(Error::invalid("depth", "0: at least 1 is needed"));
+        if depth == 0 || depth > self.length {
+            let why = format!("{depth}: 1 to {} steps can be stacked, as many as a row holds", self.length);
+            return Err(Error::invalid("depth", why));
         }
         let mut slots = Vec::with_capacity(items.len() * depth);
         for item in items {

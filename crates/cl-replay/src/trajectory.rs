@@ -240,7 +240,7 @@ impl Trajectories {
     /// within the stack, its first frame is repeated.
     ///
     /// # Errors
-    /// [`Error::Invalid`] on a depth of 0, an unknown field, or an item that is not held any more.
+    /// [`Error::Invalid`] on a depth of 0 or of more steps than a row holds, an unknown field, or an item that is not held any more.
     pub fn stack(&self, items: &[Item], field: &str, depth: usize) -> Result<Tensor> {
         let ends = self.episodes.as_ref().map_or(&[][..], |episodes| &episodes.fields);
         self.timeline.stack(items, field, depth, ends)

@@ -543,9 +543,9 @@ fn mixtures() {
         };
         assert!(off(&ours) < 1.0 && off(&ours) <= off(&theirs), "{ours:?}: {case}");
         if ours == theirs {
-            same += 1
+            same += 1;
         } else {
-            nearer += 1
+            nearer += 1;
         }
         assert!(ours.iter().zip(&proportions).all(|(&share, &p)| p > 0.0 || share == 0));
     }

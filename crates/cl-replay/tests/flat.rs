@@ -267,3 +267,12 @@ fn rings_are_drawn_uniformly() {
     }
     assert!(chi_square(&counts, 10_000) < critical(4), "{counts:?}");
 }
+
+#[test]
+fn more_transitions_than_there_can_be_are_refused() {
+    let sizes = Transitions { capacity: usize::MAX, min_len: usize::MAX, ..Transitions::default() };
+    let schema = Schema::new([Field::new("x", DType::U8, [])]).unwrap();
+    assert!(
+        Flat::new(schema, sizes, cl_core::rng(0, "memory")).unwrap_err().to_string().contains("too many")
+    );
+}

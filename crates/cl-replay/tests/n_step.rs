@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use cl_replay::{
-    Draw, Field, Item, Items, NStep, Next, Prioritized, PrioritizedTrajectories, Schema, Sequences,
+    Draw, Field, Item, Items, NStep, Next, Prioritized, PrioritizedTrajectories, Queue, Schema, Sequences,
     Trajectories,
 };
 use proptest::prelude::*;
@@ -222,4 +222,17 @@ fn stacks_begin_with_the_episode_and_with_the_memory() {
         assert!(error.contains("is not held"), "{error}");
     }
     assert!(uniform.stack(&items, "frames", 3).is_err() && uniform.stack(&items, "frame", 0).is_err());
+    let error = uniform.stack(&items, "frame", usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("as many as a row holds"), "{error}");
+}
+
+#[test]
+fn more_steps_than_there_can_be_are_too_many() {
+    let schema = Schema::new(["reward", "terminated"].map(|name| Field::new(name, DType::F32, []))).unwrap();
+    let mut memory = Queue::new(schema, 1, 4, 4).unwrap();
+    let steps = Tensor::zeros((1, 4), DType::F32, &Device::Cpu).unwrap();
+    memory.add(&[("reward", &steps), ("terminated", &steps)]).unwrap();
+    let n_step = NStep { n: usize::MAX, ..NStep::default() };
+    let error = n_step.of(&memory.take().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("4 steps: 18446744073709551615 are needed"), "{error}");
 }
