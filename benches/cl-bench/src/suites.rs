@@ -362,6 +362,7 @@ fn split_mnist_hsu() -> Suite {
     let online = |lambda: f64| json!({ "lambda": 2.0 * lambda, "decay": 1.0, "fisher": "predicted" });
     let si = |c: f64| json!({ "c": c, "xi": 0.1, "gradient": "task" });
     let l2 = |lambda: f64| json!({ "lambda": lambda });
+    let mas = |lambda: f64| json!({ "lambda": lambda, "sensitivity": { "batched": 128 } });
     Suite {
         name: "split-mnist-hsu",
         title: "Split MNIST after Hsu et al.",
@@ -405,6 +406,11 @@ fn split_mnist_hsu() -> Suite {
                 std(98.56, 0.49),
                 std(64.76, 3.09),
                 std(19.67, 0.09),
+            ]),
+            row("MAS", "MAS", [mas(1.0), mas(10_000.0), mas(1.0)]).published([
+                std(99.22, 0.21),
+                std(68.57, 6.85),
+                std(19.52, 0.29),
             ]),
             Row {
                 setting: Some(lwf_setting),

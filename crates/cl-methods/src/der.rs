@@ -112,3 +112,64 @@ impl Method for Der {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{assert_close, batch, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// One pass over three batches is the sum of three losses, each computed apart; a second memory of the same seed
+    /// tells what was drawn, and with which answers.
+    #[test]
+    fn the_losses_have_their_weights() {
+        let config = PlusConfig { memory: 30, batch: 12, alpha: 0.3, beta: 0.7 };
+        for (scenario, plus) in [(Scenario::Class, true), (Scenario::Task, true), (Scenario::Domain, false)] {
+            let (tasks, mut learner) = (tasks(scenario, 3, 20), learner(scenario, 3));
+            learner.optimizer.set_lr(0.1).unwrap();
+            let mut memory = Reservoir::new(config.memory, cl_core::rng(5, "memory")).unwrap();
+            let plain = Config { memory: config.memory, batch: config.batch, alpha: config.alpha };
+            let mut der = if plus { Der::plus(config, 5) } else { Der::new(plain, 5) }.unwrap();
+            for (k, task) in tasks.iter().enumerate() {
+                learner.task = k;
+                for step in 0..5 {
+                    let batch = batch(task, step, step + 7);
+                    let forward = |x: &Tensor| learner.net.forward(x).unwrap();
+                    let answers = forward(&batch.samples.x).detach();
+                    let mut loss = learner.loss(&batch).unwrap();
+                    let mut drawn = Vec::new();
+                    if !memory.is_empty() {
+                        let n = config.batch.min(memory.len());
+                        let mut draw = || memory.sample_columns(n, Draw::WithoutReplacement).unwrap();
+                        let first = draw();
+                        let error = (forward(&first[0]) - &first[2]).unwrap().sqr().unwrap();
+                        loss = (loss + (error.mean_all().unwrap() * config.alpha).unwrap()).unwrap();
+                        drawn.push(first[0].to_vec2::<f32>().unwrap());
+                        if plus {
+                            let second = draw();
+                            let old = forward(&second[0]).cross_entropy(&second[1], batch.units, None);
+                            loss = (loss + (old.unwrap() * config.beta).unwrap()).unwrap();
+                            drawn.push(second[0].to_vec2::<f32>().unwrap());
+                        }
+                    }
+                    assert!(drawn.len() < 2 || drawn[0] != drawn[1], "two draws, not one twice");
+                    let expected = gradient(&learner, &loss);
+                    let found = moved(&mut learner, |learner| der.observe(learner, &batch).unwrap());
+                    let found: Vec<f32> = found.iter().map(|step| step / 0.1).collect();
+                    assert_close(&found, &expected, 1e-4);
+                    memory.offer_columns(&[&batch.samples.x, &batch.samples.y, &answers]).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_are_none_are_refused() {
+        let plus = PlusConfig::default();
+        assert!(Der::new(Config { alpha: -1.0, ..Config::default() }, 0).is_err());
+        assert!(Der::new(Config { batch: 0, ..Config::default() }, 0).is_err());
+        assert!(Der::new(Config { memory: 0, ..Config::default() }, 0).is_err());
+        assert!(Der::plus(PlusConfig { beta: f64::NAN, ..plus }, 0).is_err());
+    }
+}

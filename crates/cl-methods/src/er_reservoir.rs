@@ -55,3 +55,35 @@ impl Method for ErReservoir {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{assert_close, batch, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// Every sample of both batches counts the same, and a sample is replayed only after its own step.
+    #[test]
+    fn one_mean_over_both_batches() {
+        let (tasks, mut learner) = (tasks(Scenario::Domain, 2, 20), learner(Scenario::Domain, 2));
+        let mut er = ErReservoir::new(Config { memory: 9, batch: 5 }, 3).unwrap();
+        let mut memory = Reservoir::new(9, cl_core::rng(3, "memory")).unwrap();
+        for task in &tasks {
+            for step in 0..4 {
+                let new = batch(task, 3 * step, 3 * step + 3);
+                let mut samples = new.samples.clone();
+                if step > 0 || task.index > 0 {
+                    let (x, y) = memory.sample(memory.len().min(5), Draw::WithoutReplacement).unwrap();
+                    samples = Samples::concat(&[&samples, &Samples::new(x, y).unwrap()]).unwrap();
+                }
+                let expected =
+                    gradient(&learner, &learner.loss(&Batch { samples, units: new.units }).unwrap());
+                let found = moved(&mut learner, |learner| er.observe(learner, &new).unwrap());
+                assert_close(&found, &expected, 1e-5);
+                memory.offer(&new.samples.x, &new.samples.y).unwrap();
+            }
+        }
+        assert!(ErReservoir::new(Config { memory: 9, batch: 0 }, 3).is_err());
+    }
+}

@@ -70,3 +70,64 @@ impl Method for Gem {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{assert_close, batch, dot, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// With no margin: what is applied agrees with the gradient on every memory, and is the plain gradient where that
+    /// agrees already. The memories are the last samples of the earlier tasks.
+    #[test]
+    fn no_step_goes_against_any_memory() {
+        for scenario in Scenario::ALL {
+            let (tasks, mut learner) = (tasks(scenario, 4, 20), learner(scenario, 4));
+            learner.optimizer.set_lr(0.05).unwrap();
+            let mut gem = Gem::new(Config { per_task: 8, margin: 0.0, eps: 1e-9 }, 0).unwrap();
+            let (mut conflicts, mut agreements) = (0, 0);
+            for (k, task) in tasks.iter().enumerate() {
+                learner.task = k;
+                for step in 0..20 {
+                    let now = batch(task, step, step + 7);
+                    let plain = gradient(&learner, &learner.loss(&now).unwrap());
+                    // The last that the batch before the last one ends with, and the last batch.
+                    let newest = |task: &Task| {
+                        let parts = [(24, 25), (19, 26)].map(|(from, to)| batch(task, from, to).samples);
+                        let samples = Samples::concat(&parts.each_ref()).unwrap();
+                        Batch { samples, units: task.units }
+                    };
+                    let memories: Vec<Vec<f32>> = tasks[..k]
+                        .iter()
+                        .map(|old| gradient(&learner, &learner.loss(&newest(old)).unwrap()))
+                        .collect();
+                    let found = moved(&mut learner, |learner| gem.observe(learner, &now).unwrap());
+                    let found: Vec<f32> = found.iter().map(|step| step / 0.05).collect();
+                    if memories.iter().all(|memory| dot(&plain, memory) >= 0.0) {
+                        agreements += usize::from(k > 0);
+                        assert_close(&found, &plain, 1e-4);
+                        continue;
+                    }
+                    conflicts += 1;
+                    for memory in &memories {
+                        let scale = (dot(memory, memory) * dot(&plain, &plain)).sqrt();
+                        assert!(dot(&found, memory) >= -1e-3 * scale, "{scenario}, task {k}, step {step}");
+                    }
+                }
+                gem.end_task(&mut learner, task).unwrap();
+            }
+            assert!(conflicts > 0 && agreements > 0, "{scenario}: {conflicts} and {agreements}");
+        }
+    }
+
+    #[test]
+    fn coefficients_that_are_none_are_refused() {
+        let good = Config::default();
+        for bad in
+            [Config { per_task: 0, ..good }, Config { margin: -0.1, ..good }, Config { eps: 0.0, ..good }]
+        {
+            assert!(Gem::new(bad, 0).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -12,6 +12,7 @@
 //! | `EWC` | `ewc.rs` | θ and F per task | Kirkpatrick et al. 2017 |
 //! | `Online EWC` | `online_ewc.rs` | θ and F | Schwarz et al. 2018 |
 //! | `SI` | `si.rs` | θ, ω, Ω | Zenke et al. 2017 |
+//! | `MAS` | `mas.rs` | θ and Ω | Aljundi et al. 2018 |
 //! | `LwF` | `lwf.rs` | the last network | Li & Hoiem 2017 |
 //! | `ER` | `er.rs` | samples | Rolnick et al. 2019, as van de Ven et al. 2022 run it |
 //! | `Rehearsal` | `rehearsal.rs` | samples | Hsu et al. 2018 |
@@ -47,6 +48,7 @@ mod joint;
 mod l2;
 mod learner;
 mod lwf;
+mod mas;
 mod memory;
 mod method;
 mod multimodal;

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, der, er, er_reservoir, ewc, gem, independent, joint, l2, lwf, multimodal, none, online_ewc,
-    rehearsal, si,
+    Method, agem, der, er, er_reservoir, ewc, gem, independent, joint, l2, lwf, mas, multimodal, none,
+    online_ewc, rehearsal, si,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -48,6 +48,7 @@ impl Registry {
         add("EWC", from(ewc::Ewc::new));
         add("Online EWC", from(online_ewc::new));
         add("SI", from(|config, _| si::Si::new(config)));
+        add("MAS", from(|config, _| mas::Mas::new(config)));
         add("LwF", from(|config, _| lwf::Lwf::new(config)));
         add("ER", from(er::Er::new));
         add("Rehearsal", from(rehearsal::Rehearsal::new));

@@ -17,6 +17,7 @@ fn strong(name: &str) -> Value {
         "EWC" | "Online EWC" => json!({ "lambda": 300.0 }),
         "SI" => json!({ "c": 10.0 }),
         "L2" => json!({ "lambda": 0.1 }),
+        "MAS" => json!({ "lambda": 1.0 }),
         "ER" | "A-GEM" => json!({ "per_class": 20, "batch": 32 }),
         "Rehearsal" => json!({ "memory": 100 }),
         "ER-Reservoir" => json!({ "memory": 100, "batch": 32 }),
@@ -33,7 +34,8 @@ fn strong(name: &str) -> Value {
 fn all_differ_from_the_second_task_on() {
     for scenario in Scenario::ALL {
         let stream = stream(scenario, 3);
-        let names = ["None", "L2", "EWC", "Online EWC", "SI", "LwF", "ER", "Rehearsal", "GEM", "A-GEM"];
+        let names =
+            ["None", "L2", "EWC", "Online EWC", "SI", "MAS", "LwF", "ER", "Rehearsal", "GEM", "A-GEM"];
         let runs: Vec<Run> = names.iter().map(|name| run(name, strong(name), &stream, 15, 1)).collect();
         for (a, (name_a, run_a)) in names.iter().zip(&runs).enumerate() {
             assert_eq!(run_a.outcome.baseline, runs[0].outcome.baseline);
@@ -60,6 +62,7 @@ fn a_penalty_of_strength_zero_is_none_bit_for_bit() {
             ("SI", json!({ "c": 0.0 })),
             ("SI", json!({ "c": 0.0, "gradient": "whole" })),
             ("L2", json!({ "lambda": 0.0 })),
+            ("MAS", json!({ "lambda": 0.0 })),
         ] {
             assert_eq!(run(name, config.clone(), &stream, 15, 1), none, "{name} {config}, {scenario}");
         }
@@ -76,6 +79,7 @@ fn coefficients_matter() {
         ("Online EWC", json!({ "decay": 1.0 }), json!({ "decay": 0.3 })),
         ("SI", json!({ "c": 5.0, "gradient": "task" }), json!({ "c": 5.0, "gradient": "whole" })),
         ("SI", json!({ "c": 5.0, "xi": 0.1 }), json!({ "c": 5.0, "xi": 1.0 })),
+        ("MAS", json!({ "sensitivity": "per_sample" }), json!({ "sensitivity": { "batched": 32 } })),
         ("LwF", json!({ "temperature": 1.0 }), json!({ "temperature": 2.0 })),
         ("LwF", json!({ "weighting": "per_task" }), json!({ "weighting": "share" })),
         ("ER", json!({ "per_class": 10 }), json!({ "per_class": 100 })),
@@ -88,11 +92,48 @@ fn coefficients_matter() {
     }
 }
 
+/// Memories that are filled as the stream goes by are replayed within the first task already.
+#[test]
+fn what_replays_from_the_first_batches_on_differs_from_none_there() {
+    let stream = stream(Scenario::Class, 2);
+    let none = run("None", json!({}), &stream, 15, 1);
+    let runs = ["ER-Reservoir", "DER", "DER++"].map(|name| run(name, strong(name), &stream, 15, 1));
+    for (at, found) in runs.iter().enumerate() {
+        assert_ne!(found.params[0], none.params[0]);
+        assert!(runs[..at].iter().all(|other| other.params[0] != found.params[0]));
+    }
+    // Nothing is asked of what is replayed.
+    let config = json!({ "memory": 100, "batch": 32, "alpha": 0.0 });
+    let found = run("DER", config, &stream, 15, 1);
+    let accuracies = |run: &Run| run.outcome.r.clone();
+    for (found, none) in accuracies(&found).iter().flatten().zip(accuracies(&none).iter().flatten()) {
+        assert!((found - none).abs() < 0.02, "{found} {none}");
+    }
+}
+
+/// Networks of their own keep what they know to the last sample; input layers of their own before a shared network do
+/// not, but are another network for each task.
+#[test]
+fn what_a_task_has_to_itself_is_not_forgotten() {
+    let stream = stream(Scenario::Domain, 3);
+    for finetune in [true, false] {
+        let config = json!({ "hidden": [16], "finetune": finetune });
+        let r = run("Independent", config, &stream, 60, 1).outcome.r;
+        for (task, learned) in (0..3).map(|task| (task, r[task][task])) {
+            assert!(learned > 0.7, "{r:?}");
+            assert!((task..3).all(|later| r[later][task] == learned), "{r:?}");
+        }
+    }
+    let r = run("Multimodal", json!({ "hidden": [16, 16] }), &stream, 60, 1).outcome.r;
+    assert!((0..3).all(|task| r[task][task] > 0.9), "{r:?}");
+    assert!(r[2][0] != r[0][0] || r[2][1] != r[1][1], "{r:?}");
+}
+
 /// Same seed, same bits, alone or beside other runs on other threads; another seed, another run.
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     let names: Vec<String> = Registry::standard().names().map(str::to_owned).collect();
-    assert_eq!(names.len(), 16);
+    assert_eq!(names.len(), 17);
     let stream = stream(Scenario::Task, 3);
     let all = || -> BTreeMap<&String, Run> {
         names.iter().map(|name| (name, run(name, strong(name), &stream, 8, 7))).collect()

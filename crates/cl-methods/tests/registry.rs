@@ -16,7 +16,26 @@ fn refused(name: &str, config: Value) -> String {
 fn holds_the_methods_of_the_tables() {
     let registry = Registry::standard();
     let names: Vec<_> = registry.names().collect();
-    assert_eq!(names, ["A-GEM", "ER", "EWC", "Joint", "L2", "LwF", "None", "Online EWC", "Rehearsal", "SI"]);
+    let expected = [
+        "A-GEM",
+        "DER",
+        "DER++",
+        "ER",
+        "ER-Reservoir",
+        "EWC",
+        "GEM",
+        "Independent",
+        "Joint",
+        "L2",
+        "LwF",
+        "MAS",
+        "Multimodal",
+        "None",
+        "Online EWC",
+        "Rehearsal",
+        "SI",
+    ];
+    assert_eq!(names, expected);
     for name in names {
         registry.build(name, &json!({}), 0).unwrap();
     }

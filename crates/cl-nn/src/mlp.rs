@@ -221,4 +221,35 @@ impl PerSample for Mlp {
         }
         Ok(())
     }
+
+    fn absolute_gradients(
+        &self,
+        x: &Tensor,
+        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Vec<Tensor>> {
+        let mut activations = self.activations(x)?;
+        let logits = activations.pop().expect("the logits are last");
+        let mut deltas = loss(&logits)?.unsqueeze(1)?; // (n, one loss, units)
+        // |δ aᵀ| is |δ| |a|ᵀ, and its sum over the samples one product.
+        let of_layer = |deltas: &Tensor, input: &Tensor| -> Result<[Tensor; 2]> {
+            let deltas = deltas.squeeze(1)?.abs()?;
+            Ok([deltas.t()?.matmul(&input.abs()?)?, deltas.sum(0)?])
+        };
+        let mut output = activations.pop().expect("the input of the heads"); // of the layer below
+        let mut found = Vec::new(); // the last layer first
+        let mut end = deltas.dim(2)?;
+        for head in self.heads.iter().rev() {
+            end -= head.bias.elem_count();
+            found.push(of_layer(&deltas.narrow(2, end, head.bias.elem_count())?, &output)?);
+        }
+        let mut weight = self.output_layer()?.0.detach(); // of the layer above
+        for layer in self.hidden.iter().rev() {
+            deltas = backward(&deltas, &weight, &output)?;
+            output = activations.pop().expect("an input for each layer");
+            found.push(of_layer(&deltas, &output)?);
+            weight = layer.weight.as_detached_tensor();
+        }
+        let all = found.into_iter().rev().flatten();
+        Ok(all.zip(self.params.iter()).filter(|(_, param)| !param.frozen).map(|(sum, _)| sum).collect())
+    }
 }

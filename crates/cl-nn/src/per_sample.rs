@@ -25,6 +25,15 @@ pub trait PerSample {
         losses: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
         sums: &[Tensor],
     ) -> Result<()>;
+
+    /// Σₙ |∂ℓₙ/∂θ|, elementwise: one tensor for each trainable parameter, in order.
+    ///
+    /// `loss` is called once with the logits (n, outputs) and gives ∂ℓₙ/∂zₙ, of the same shape.
+    fn absolute_gradients(
+        &self,
+        x: &Tensor,
+        loss: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Vec<Tensor>>;
 }
 
 /// The sums given for the trainable parameters, with a place for those of the frozen ones.

@@ -32,6 +32,7 @@
 //! | [`Ewc`] | a quadratic penalty per task, or one that is carried on and decays |
 //! | [`AdaptiveEwc`] | the Fisher as a running mean over training steps, small values set to zero |
 //! | [`Si`] | importance from the path that training took |
+//! | [`Mas`] | importance from how much the outputs depend on a parameter |
 //! | [`L2`] | every parameter matters the same |
 //!
 //! **λ is not the same number everywhere.** Here the penalty of EWC is (λ/2) Σ F(θ−θ*)², as in the paper and
@@ -41,12 +42,14 @@ mod adaptive;
 mod ewc;
 mod fisher;
 mod l2;
+mod mas;
 mod si;
 
 pub use adaptive::{AdaptiveEwc, AdaptiveEwcConfig};
 pub use ewc::{Carry, Ewc, EwcConfig};
 pub use fisher::Fisher;
 pub use l2::L2;
+pub use mas::{Mas, Sensitivity};
 pub use si::{Si, SiConfig};
 
 use candle_core::{Device, Tensor};

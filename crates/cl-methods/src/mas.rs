@@ -1,0 +1,49 @@
+//! Memory aware synapses (Aljundi et al. 2018): parameters that the outputs depend on are held.
+
+use cl_core::Result;
+use cl_data::Task;
+use cl_regularize::Sensitivity;
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Learner, Method};
+
+/// Its coefficients.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// λ in λ Σ Ω(θ−θ*)².
+    pub lambda: f64,
+    /// How the dependence of the outputs is estimated.
+    pub sensitivity: Sensitivity,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { lambda: 1.0, sensitivity: Sensitivity::PerSample }
+    }
+}
+
+pub struct Mas {
+    mas: cl_regularize::Mas,
+    sensitivity: Sensitivity,
+}
+
+impl Mas {
+    pub fn new(config: Config) -> Result<Self> {
+        Ok(Self { mas: cl_regularize::Mas::new(config.lambda)?, sensitivity: config.sensitivity })
+    }
+}
+
+impl Method for Mas {
+    /// L = L_task + λ Σ Ω(θ−θ*)² (eq. 4).
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        let loss = (learner.loss(batch)? + self.mas.penalty(learner.net.params())?)?;
+        learner.step(&loss)
+    }
+
+    fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        let (x, y) = (&task.train.x, &task.train.y);
+        let found = self.sensitivity.estimate(&learner.net, x, y, task.units)?;
+        self.mas.consolidate(learner.net.params(), found)
+    }
+}
