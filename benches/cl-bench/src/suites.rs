@@ -510,7 +510,9 @@ fn gem_rotations() -> Suite {
             "The published numbers are of one run each, so that their error is taken to be the deviation between runs of \
              ours. Two methods are not reproduced. `independent` lies between the authors' two settings, networks that begin \
              as the one before (the row here, which the script has) and networks that begin anew (37, 49 and 63 with 1, 2 \
-             and 5 epochs, five seeds). EWC, with the script's coefficients, does not gain from more epochs here.",
+             and 5 epochs, five seeds). EWC, with the script's coefficients, gains nothing from more epochs here: after each task it knows 73, 80 and 86 \
+             percent of it, where the published accuracy less the published backward transfer gives 74, 76 and 72, so that \
+             the published networks were held back more.",
         ],
     }
 }

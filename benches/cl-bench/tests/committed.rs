@@ -55,7 +55,16 @@ fn check_readme(name: &str, table: &str) {
 
 /// Verified published numbers that the committed runs miss: suite, scenario, method. A row that is no longer
 /// missed must leave this list.
-const MISSED: &[(&str, &str, &str)] = &[];
+const MISSED: &[(&str, &str, &str)] = &[
+    // Between the authors' two settings: the note of the suite.
+    ("gem-rotations", "domain", "independent"),
+    // Learns as much in one pass as theirs, and forgets as much; more passes do not help it here.
+    ("gem-rotations", "domain", "EWC"),
+    ("gem-rotations", "domain", "independent, 2 epochs"),
+    ("gem-rotations", "domain", "EWC, 2 epochs"),
+    ("gem-rotations", "domain", "independent, 5 epochs"),
+    ("gem-rotations", "domain", "EWC, 5 epochs"),
+];
 
 fn check_missed(suite: &str, report: &Report) {
     let verdicts = report.verdicts().unwrap();
@@ -103,6 +112,13 @@ fn split_mnist_hsu() {
     let report = report("split-mnist-hsu", 5);
     check_missed("split-mnist-hsu", &report);
     check_readme("split-mnist-hsu", &report.summary().unwrap());
+}
+
+#[test]
+fn gem_rotations() {
+    let report = report("gem-rotations", 5);
+    check_missed("gem-rotations", &report);
+    check_readme("gem-rotations", &report.summary().unwrap());
 }
 
 /// The claims of the paper that the committed runs do not bear out.
