@@ -349,6 +349,10 @@ fn split_mnist_hsu() -> Suite {
             ..Protocol::default()
         },
     };
+    let sgd = Setting {
+        protocol: Protocol { optimizer: OptimizerConfig::sgd(0.01), ..setting.protocol.clone() },
+        ..setting.clone()
+    };
     // Not in the authors' scripts: taken over from van de Ven & Tolias 2018, whose protocol this is.
     let lwf_setting = Setting {
         padding: 0,
@@ -376,6 +380,11 @@ fn split_mnist_hsu() -> Suite {
                 std(93.46, 2.01),
                 std(55.16, 1.38),
                 std(19.71, 0.08),
+            ]),
+            Row { setting: Some(sgd), ..row("SGD", "None", same(json!({}))) }.published([
+                std(97.98, 0.09),
+                std(63.20, 0.35),
+                std(19.46, 0.04),
             ]),
             row("L2", "L2", [l2(0.01), l2(0.5), l2(100.0)]).published([
                 std(98.18, 0.96),
