@@ -52,6 +52,6 @@ pub use report::{FileReport, Report, Status};
 pub use samples::Samples;
 pub use store::{Locations, fetch, locate, verify};
 pub use stream::{
-    ClassOrder, Pixels, Scenario, Stream, Task, TrainSamples, Transform, permutations, permuted,
+    ClassOrder, Pixels, Scenario, Stream, Task, TaskSamples, TrainSamples, Transform, permutations, permuted,
     rising_angles, rotated, rotation_angles, split, transformed,
 };

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use candle_core::{Device, Tensor};
 use cl_core::{Error, Units};
 use cl_data::{
-    ClassOrder, DataSet, Pixels, Samples, Scenario, Stream, TrainSamples, Transform, permutations, permuted,
-    rising_angles, rotated, rotation_angles, split, transformed,
+    ClassOrder, DataSet, Pixels, Samples, Scenario, Stream, TaskSamples, TrainSamples, Transform,
+    permutations, permuted, rising_angles, rotated, rotation_angles, split, transformed,
 };
 use proptest::prelude::*;
 
@@ -27,8 +27,25 @@ fn data(n: usize, classes: usize, image: [usize; 3]) -> DataSet {
     DataSet { name: "toy".into(), train: samples(n, 0), test: samples(n / 2, 1 << 20), classes, image }
 }
 
-fn inputs(samples: &Samples) -> Vec<Vec<f32>> {
-    samples.x.to_vec2().unwrap()
+/// Samples of a data set, and those of a task as they are trained on.
+trait Whole {
+    fn whole(&self) -> Samples;
+}
+
+impl Whole for Samples {
+    fn whole(&self) -> Samples {
+        self.clone()
+    }
+}
+
+impl Whole for TaskSamples {
+    fn whole(&self) -> Samples {
+        self.all().unwrap()
+    }
+}
+
+fn inputs(samples: &impl Whole) -> Vec<Vec<f32>> {
+    samples.whole().x.to_vec2().unwrap()
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
@@ -124,7 +141,7 @@ proptest! {
         let stream = permuted(&data, tasks, scenario, seed).unwrap();
         let mut seen = HashSet::new();
         for task in &stream.tasks {
-            let Transform::Permutation(permutation) = &task.transform else { panic!("{:?}", task.transform) };
+            let Transform::Permutation(permutation) = &*task.transform else { panic!("{:?}", task.transform) };
             prop_assert!(seen.insert(permutation.clone()), "two tasks have the same permutation");
             prop_assert_ne!(permutation, &(0..20).collect::<Vec<_>>());
             let mut sorted = permutation.clone();
@@ -198,7 +215,7 @@ fn permutations_depend_on_seed_and_task_alone() {
     });
     assert!(draw(5, 9)[..3] == here);
     assert!(draw(3, 10).iter().zip(&here).all(|(other, one)| other.0 != one.0));
-    let Transform::Permutation(first) = &here[0].0 else { panic!() };
+    let Transform::Permutation(first) = &*here[0].0 else { panic!() };
     assert_eq!(first[..8], [239, 208, 278, 255, 645, 738, 107, 159]);
 }
 
@@ -294,6 +311,22 @@ fn rising_angles_are_one_in_each_part() {
         assert!((9. * part as f32..9. * (part + 1) as f32).contains(angle), "{angle} at {part}");
     }
     assert_ne!(rising_angles(20, 180., 4).unwrap(), angles);
+}
+
+/// A batch is the rows of the whole, and nothing is copied for all tasks at once.
+#[test]
+fn rows_of_a_task_are_transformed_as_the_whole() {
+    let data = data(40, 4, [1, 3, 3]);
+    let stream = permuted(&data, 3, Scenario::Domain, 5).unwrap();
+    for samples in stream.tasks.iter().flat_map(|task| [&task.train, &task.test]) {
+        let all = inputs(samples);
+        let rows = [3, 0, 3, 19];
+        let picked = rows.map(|row| all[row as usize].clone());
+        assert_eq!(inputs(&samples.gather(&rows).unwrap()), picked);
+        assert_eq!(inputs(&samples.slice(2..5).unwrap()), all[2..5]);
+        assert_eq!((samples.len(), samples.features(), samples.is_empty()), (all.len(), 9, false));
+        assert!(samples.gather(&[40]).is_err() && samples.slice(0..41).is_err());
+    }
 }
 
 /// Every task draws samples of its own, and is transformed as the whole would be.

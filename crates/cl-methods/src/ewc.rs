@@ -1,7 +1,7 @@
 //! Elastic weight consolidation (Kirkpatrick et al. 2017): a quadratic penalty for each earlier task.
 
 use cl_core::{Result, Rng};
-use cl_data::Task;
+use cl_data::{Samples, Task};
 use cl_regularize::{Carry, Fisher};
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,8 @@ impl Method for Ewc {
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        let (x, y) = (&task.train.x, &task.train.y);
-        let fisher = self.fisher.estimate(&learner.net, x, y, task.units, &mut self.rng)?;
+        let Samples { x, y } = task.train.all()?;
+        let fisher = self.fisher.estimate(&learner.net, &x, &y, task.units, &mut self.rng)?;
         self.ewc.consolidate(learner.net.params(), fisher)
     }
 }

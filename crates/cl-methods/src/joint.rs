@@ -1,7 +1,7 @@
 //! The upper bound: one network, all tasks at once, as many steps as all tasks together.
 
 use cl_core::Result;
-use cl_data::{Samples, Stream, Task};
+use cl_data::{Samples, Stream, Task, TaskSamples};
 use serde::{Deserialize, Serialize};
 
 use crate::{Batch, Learner, Method};
@@ -18,8 +18,11 @@ pub struct Joint;
 impl Method for Joint {
     fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
         let Some(last) = stream.tasks.last() else { return Ok(Vec::new()) };
-        let all =
-            |part: fn(&Task) -> &Samples| Samples::concat(&stream.tasks.iter().map(part).collect::<Vec<_>>());
+        let all = |part: fn(&Task) -> &TaskSamples| -> Result<TaskSamples> {
+            let parts: Vec<Samples> =
+                stream.tasks.iter().map(|task| part(task).all()).collect::<Result<_>>()?;
+            Ok(Samples::concat(&parts.iter().collect::<Vec<_>>())?.into())
+        };
         Ok(vec![Task {
             index: 0,
             classes: stream.class_order.clone(),

@@ -1,7 +1,7 @@
 //! Memory aware synapses (Aljundi et al. 2018): parameters that the outputs depend on are held.
 
 use cl_core::Result;
-use cl_data::Task;
+use cl_data::{Samples, Task};
 use cl_regularize::Sensitivity;
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +42,8 @@ impl Method for Mas {
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        let (x, y) = (&task.train.x, &task.train.y);
-        let found = self.sensitivity.estimate(&learner.net, x, y, task.units)?;
+        let Samples { x, y } = task.train.all()?;
+        let found = self.sensitivity.estimate(&learner.net, &x, &y, task.units)?;
         self.mas.consolidate(learner.net.params(), found)
     }
 }

@@ -37,7 +37,8 @@ impl Memory {
         let y = task.train.labels()?;
         let per_task = learner.classes_per_task as u32;
         let keys: Vec<u32> = y.iter().map(|y| task.index as u32 * per_task + y % per_task).collect();
-        self.store.fill_groups(&keys, &task.train.x, &task.train.y)?;
+        let train = task.train.all()?;
+        self.store.fill_groups(&keys, &train.x, &train.y)?;
         let pools = match task.units {
             Units::Block(_) if learner.scenario == Scenario::Task => task.index + 1,
             _ => 1,

@@ -17,7 +17,7 @@ pub trait Method {
 
     /// What the batches of a task are drawn from: its training samples, unless memories are mixed in.
     fn data(&mut self, task: &Task) -> Result<Samples> {
-        Ok(task.train.clone())
+        task.train.all()
     }
 
     /// Before the first batch of a task.

@@ -37,14 +37,13 @@ impl Rehearsal {
 impl Method for Rehearsal {
     fn data(&mut self, task: &Task) -> Result<Samples> {
         if self.memory.is_empty() {
-            return Ok(task.train.clone());
+            return task.train.all();
         }
         let (x, y) = self.memory.all()?;
         let old = Samples::new(x, y)?;
         let times = (task.train.len() / self.size).max(1);
-        Samples::concat(
-            &std::iter::once(&task.train).chain(std::iter::repeat_n(&old, times)).collect::<Vec<_>>(),
-        )
+        let new = task.train.all()?;
+        Samples::concat(&std::iter::once(&new).chain(std::iter::repeat_n(&old, times)).collect::<Vec<_>>())
     }
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
@@ -52,7 +51,8 @@ impl Method for Rehearsal {
     }
 
     fn end_task(&mut self, _learner: &mut Learner, task: &Task) -> Result<()> {
-        self.memory.fill(task.index as u32, &task.train.x, &task.train.y)?;
+        let Samples { x, y } = task.train.all()?;
+        self.memory.fill(task.index as u32, &x, &y)?;
         Ok(())
     }
 }

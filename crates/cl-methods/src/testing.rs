@@ -21,9 +21,9 @@ pub fn tasks(scenario: Scenario, count: usize, per_class: usize) -> Vec<Task> {
         index,
         classes: vec![2 * index as u32, 2 * index as u32 + 1],
         units: if scenario == Scenario::Task { Units::Block(2) } else { Units::All },
-        transform: Transform::None,
-        train: samples(index),
-        test: samples(index),
+        transform: std::sync::Arc::new(Transform::None),
+        train: samples(index).into(),
+        test: samples(index).into(),
     };
     (0..count).map(task).collect()
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use cl_core::init::Init;
 use cl_core::{Error, Result, Units};
-use cl_data::{Batches, LastBatch, Samples, Scenario, Stream};
+use cl_data::{Batches, LastBatch, Scenario, Stream, TaskSamples};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -198,17 +198,24 @@ fn accuracies(method: &dyn Method, learner: &Learner, stream: &Stream) -> Result
         .collect()
 }
 
+/// So few that they stay in the caches.
+const EVALUATED_AT_A_TIME: usize = 1000;
+
 /// The fraction of samples whose most active unit of what is predicted, among `units`, is the target. Every sample counts.
 ///
 /// # Errors
 /// No samples.
-pub fn accuracy(predict: impl Fn(&Tensor) -> Result<Tensor>, samples: &Samples, units: Units) -> Result<f64> {
+pub fn accuracy(
+    predict: impl Fn(&Tensor) -> Result<Tensor>,
+    samples: &TaskSamples,
+    units: Units,
+) -> Result<f64> {
     if samples.is_empty() {
         return Err(Error::invalid("test samples", "there are none to be right about"));
     }
     let mut right = 0usize;
-    for chunk in samples.chunks(1000)? {
-        let chunk = chunk?;
+    for from in (0..samples.len()).step_by(EVALUATED_AT_A_TIME) {
+        let chunk = samples.slice(from..samples.len().min(from + EVALUATED_AT_A_TIME))?;
         let logits = predict(&chunk.x)?.to_vec2::<f32>()?;
         for (logits, y) in logits.iter().zip(chunk.labels()?) {
             let range = units.range(y as usize, logits.len());

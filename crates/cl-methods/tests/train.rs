@@ -197,7 +197,8 @@ fn evaluation_counts_every_sample() {
     for n in [1usize, 2, 999, 1000, 1001, 2500] {
         for right in [0, n / 2, n - 1] {
             let x = (0..n).map(|i| if i == right { 1.0 } else { -1.0 }).collect();
-            let found = accuracy(|x| sign().predict(x), &samples(x, vec![1; n]), Units::Block(2)).unwrap();
+            let found =
+                accuracy(|x| sign().predict(x), &samples(x, vec![1; n]).into(), Units::Block(2)).unwrap();
             assert_eq!(found, 1.0 / n as f64, "{n} samples, number {right} is right");
         }
     }
@@ -205,8 +206,9 @@ fn evaluation_counts_every_sample() {
 
 #[test]
 fn evaluation_decides_among_the_units_of_the_task() {
-    let of =
-        |x: f32, y: u32, units| accuracy(|x| sign().predict(x), &samples(vec![x], vec![y]), units).unwrap();
+    let of = |x: f32, y: u32, units| {
+        accuracy(|x| sign().predict(x), &samples(vec![x], vec![y]).into(), units).unwrap()
+    };
     // x = 2: outputs 0, 2, −9, 4.5.
     assert_eq!([0, 1, 2, 3].map(|y| of(2.0, y, Units::All)), [0., 0., 0., 1.]);
     assert_eq!([0, 1].map(|y| of(2.0, y, Units::First(2))), [0., 1.]);

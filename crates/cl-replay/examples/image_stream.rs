@@ -129,7 +129,8 @@ fn run(memory: Option<&(Evict, Strategy)>, seed: u64) -> Result<Outcome> {
 
     let (mut right, mut all) = (0.0, 0.0);
     for task in &stream.tasks {
-        let hits = net.predict(&task.test.x)?.argmax(D::Minus1)?.eq(&task.test.y)?;
+        let test = task.test.all()?;
+        let hits = net.predict(&test.x)?.argmax(D::Minus1)?.eq(&test.y)?;
         right += hits.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
         all += task.test.len() as f64;
     }

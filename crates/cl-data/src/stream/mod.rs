@@ -3,10 +3,12 @@
 mod permuted;
 mod rotated;
 mod split;
+mod task_samples;
 mod transform;
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use cl_core::{Error, Result, Units};
 use rand::seq::{SliceRandom, index};
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use permuted::{permutations, permuted};
 pub use rotated::{rising_angles, rotated, rotation_angles};
 pub use split::split;
+pub use task_samples::TaskSamples;
 pub use transform::{Pixels, Transform};
 
 use crate::dataset::check_width;
@@ -106,11 +109,11 @@ pub struct Task {
     /// The output units among which a sample of it is decided.
     pub units: Units,
     /// What was done to the inputs.
-    pub transform: Transform,
+    pub transform: Arc<Transform>,
     /// The samples to learn from; labels are output units.
-    pub train: Samples,
+    pub train: TaskSamples,
     /// The samples to evaluate on; labels are output units.
-    pub test: Samples,
+    pub test: TaskSamples,
 }
 
 /// Tasks to be learned one after the other by one network.
@@ -192,7 +195,10 @@ pub fn transformed(
     };
     let task = |(index, transform): (usize, Transform)| -> Result<Task> {
         let first = if scenario == Scenario::Domain { 0 } else { (index * data.classes) as u32 };
-        let part = |samples: &Samples| transform.apply(samples, data.image)?.relabel(|class| first + class);
+        let transform = Arc::new(transform);
+        let part = |samples: &Samples| {
+            TaskSamples::new(samples.relabel(|class| first + class)?, transform.clone(), data.image)
+        };
         let (train, test) = (part(&train.of(index, &data.train)?)?, part(&data.test)?);
         Ok(Task { index, classes: classes.clone(), units, transform, train, test })
     };

@@ -14,7 +14,7 @@ use crate::DataSet;
 /// scenario, where all tasks share the output units; `t·classes + class` in the others, where each has
 /// units of its own.
 ///
-/// Each task is a copy of the data set: 0.2 GB for MNIST. Papers that take part of it: [`transformed`].
+/// All tasks share one copy of the data set. For papers that take part of it there is [`transformed`].
 ///
 /// # Errors
 /// [`Error::Invalid`](cl_core::Error::Invalid) for no tasks.

@@ -1,5 +1,7 @@
 //! Split streams: each task has classes of its own.
 
+use std::sync::Arc;
+
 use cl_core::{Error, Result, Units};
 
 use super::{ClassOrder, Scenario, Stream, Task, Transform, labels};
@@ -59,9 +61,9 @@ pub fn split(data: &DataSet, tasks: usize, scenario: Scenario, order: ClassOrder
         index,
         classes: classes.to_vec(),
         units,
-        transform: Transform::None,
-        train,
-        test,
+        transform: Arc::new(Transform::None),
+        train: train.into(),
+        test: test.into(),
     });
     let (name, tasks) = (format!("split-{}", data.name), tasks.collect());
     Ok(Stream { name, scenario, tasks, outputs, class_order, image: data.image })

@@ -45,23 +45,29 @@ impl Transform {
     /// that is none of their pixels and for an angle that is not finite.
     pub fn apply(&self, samples: &Samples, image: [usize; 3]) -> Result<Samples> {
         check_width(samples, image)?;
+        self.check(image)?;
         let [_, rows, columns] = image;
         let pixels = rows * columns;
         match self {
             Self::None => Ok(samples.clone()),
-            Self::Permutation(permutation) => {
-                check_permutation(permutation, pixels)?;
+            Self::Permutation(permutation) => samples.map_inputs(samples.features(), |x, out| {
+                for plane in x.chunks_exact(pixels.max(1)) {
+                    out.extend(permutation.iter().map(|&from| plane[from as usize]));
+                }
+            }),
+            Self::Rotation { degrees, pixels: Pixels::Nearest } => {
+                let weights = rotation(*degrees, Pixels::Nearest, rows, columns);
+                // All the weight is on the first, or there is none.
+                let sources: Vec<Option<usize>> =
+                    weights.iter().map(|[(at, weight), ..]| (*weight > 0.0).then_some(*at)).collect();
                 samples.map_inputs(samples.features(), |x, out| {
                     for plane in x.chunks_exact(pixels.max(1)) {
-                        out.extend(permutation.iter().map(|&from| plane[from as usize]));
+                        out.extend(sources.iter().map(|from| from.map_or(0.0, |at| plane[at])));
                     }
                 })
             }
-            Self::Rotation { degrees, .. } if !degrees.is_finite() => {
-                Err(Error::invalid("degrees", format!("{degrees}: a finite angle")))
-            }
-            Self::Rotation { degrees, pixels: rule } => {
-                let sources = rotation(*degrees, *rule, rows, columns);
+            Self::Rotation { degrees, pixels: Pixels::Bilinear } => {
+                let sources = rotation(*degrees, Pixels::Bilinear, rows, columns);
                 samples.map_inputs(samples.features(), |x, out| {
                     for plane in x.chunks_exact(pixels.max(1)) {
                         let pixel =
@@ -70,6 +76,19 @@ impl Transform {
                     }
                 })
             }
+        }
+    }
+}
+
+impl Transform {
+    /// Whether it can be done to images of these channels, rows and columns.
+    pub(crate) fn check(&self, image: [usize; 3]) -> Result<()> {
+        match self {
+            Self::Permutation(permutation) => check_permutation(permutation, image[1] * image[2]),
+            Self::Rotation { degrees, .. } if !degrees.is_finite() => {
+                Err(Error::invalid("degrees", format!("{degrees}: a finite angle")))
+            }
+            _ => Ok(()),
         }
     }
 }
