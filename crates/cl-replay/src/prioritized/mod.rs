@@ -275,7 +275,7 @@ impl PrioritizedTrajectories {
     fn set_leaves(&mut self, place: usize, leaves: &[f32]) -> Result<()> {
         self.tree.set_range(place, leaves)?;
         if let Some(extremes) = &mut self.extremes {
-            extremes.set(leaves.iter().enumerate().map(|(i, &leaf)| (place + i, leaf)));
+            extremes.update(place..place + leaves.len(), |at| self.tree.leaf(at));
         }
         Ok(())
     }
@@ -438,7 +438,7 @@ impl PrioritizedTrajectories {
         leaves.truncate(places.len());
         self.tree.set_batch(&places, &leaves)?;
         if let Some(extremes) = &mut self.extremes {
-            extremes.set(places.iter().zip(&leaves).map(|(&place, &leaf)| (place as usize, leaf)));
+            extremes.update(places.iter().map(|&place| place as usize), |at| self.tree.leaf(at));
         }
         self.largest_ever = leaves.iter().copied().fold(self.largest_ever, f32::max);
         updated.set = places.len();

@@ -10,8 +10,8 @@ pub enum Weights {
     /// The largest of the batch: the largest weight is 1, the scale differs from batch to batch.
     #[default]
     BatchMax,
-    /// The largest that any item of the memory could have, that of the smallest priority above 0. Costs a second
-    /// tree.
+    /// The largest that any item of the memory could have, that of the smallest priority above 0. Costs half a
+    /// byte an item, and a look at sixteen leaves for each that changes.
     BufferMax,
     /// Nothing: with β = 1 a weighted mean over draws is an unbiased estimate of the mean over the memory.
     None,

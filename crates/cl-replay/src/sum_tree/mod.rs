@@ -380,7 +380,8 @@ impl SumTree {
         block::find_all(&self.blocks, &draws, unit(self.scale))
     }
 
-    fn leaf(&self, index: usize) -> f32 {
+    /// A leaf, which is within the tree.
+    pub(crate) fn leaf(&self, index: usize) -> f32 {
         self.blocks[index / WIDE].0[index % WIDE]
     }
 
