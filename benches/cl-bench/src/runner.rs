@@ -10,7 +10,7 @@ use cl_core::{Error, Result, Units};
 use cl_data::{ClassOrder, DataSet, Pixels, Scenario, Stream, TrainSamples, Transform};
 use cl_methods::Registry;
 use cl_methods::train::{Progress, train};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::class_orders;
 use crate::clock;
@@ -420,7 +420,7 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
             ));
         }
         Kind::Permuted => {
-            lines.push(("tasks made by", "permutations of the pixels, drawn by the seed".to_owned()))
+            lines.push(("tasks made by", "permutations of the pixels, drawn by the seed".to_owned()));
         }
     }
     if let Some(n) = setting.train_samples {
@@ -432,11 +432,34 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
     for row in &suite.rows {
         let configs: Vec<_> =
             row.cells.iter().map(|cell| format!("{}: {}", cell.scenario, cell.config)).collect();
+        let mut said = Vec::new();
+        if let Some(own) = &row.setting {
+            differences(&json!(suite.setting), &json!(own), &mut said);
+        }
         if row.cells.iter().any(|cell| cell.config != json!({})) {
-            lines.push((row.name, configs.join("; ")));
+            said.extend(configs);
+        }
+        if !said.is_empty() {
+            lines.push((row.name, said.join("; ")));
         }
     }
     lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What a row's own setting has other than that of its suite.
+fn differences(suite: &Value, own: &Value, said: &mut Vec<String>) {
+    let (Some(suite), Some(own)) = (suite.as_object(), own.as_object()) else { return };
+    for (name, value) in own.iter().filter(|(name, value)| suite.get(*name) != Some(value)) {
+        match suite.get(name) {
+            Some(of_suite) if of_suite.is_object() && value.is_object() && value.get("lr").is_none() => {
+                differences(of_suite, value, said);
+            }
+            _ => said.push(format!("{}: {value}", name.replace('_', " "))),
+        }
+    }
+    for name in suite.keys().filter(|name| !own.contains_key(*name)) {
+        said.push(format!("{}: as by default", name.replace('_', " ")));
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
