@@ -121,6 +121,13 @@ fn gem_rotations() {
     check_readme("gem-rotations", &report.summary().unwrap());
 }
 
+#[test]
+fn der_rotated() {
+    let report = report("der-rotated", 10);
+    check_missed("der-rotated", &report);
+    check_readme("der-rotated", &report.summary().unwrap());
+}
+
 /// The claims of the paper that the committed runs do not bear out.
 const NOT_BORNE_OUT: &[&str] = &["linear: the oracle's speed-up is exponential too"];
 
