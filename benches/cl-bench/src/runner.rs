@@ -225,8 +225,12 @@ impl Shared<'_> {
             }
         };
         let scenario = run.cell.scenario;
+        let train = match setting.train_samples {
+            Some(n) => TrainSamples::Drawn { n, seed: run.seed },
+            None => TrainSamples::All,
+        };
         let transforms = match setting.kind {
-            Kind::Split => return split(&data, setting, scenario, run.seed),
+            Kind::Split => return split(&data, setting, scenario, run.seed)?.with_train(train),
             Kind::Rotated { below, rising } => {
                 let angles = if rising { cl_data::rising_angles } else { cl_data::rotation_angles };
                 let angles = angles(setting.tasks, below, run.seed)?;
@@ -236,10 +240,6 @@ impl Shared<'_> {
                     .collect()
             }
             Kind::Permuted => cl_data::permutations(data.image, setting.tasks, run.seed),
-        };
-        let train = match setting.train_samples {
-            Some(n) => TrainSamples::Drawn { n, seed: run.seed },
-            None => TrainSamples::All,
         };
         let kind = if setting.kind == Kind::Permuted { "permuted" } else { "rotated" };
         cl_data::transformed(kind, &data, transforms, train, scenario)

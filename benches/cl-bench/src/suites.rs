@@ -135,7 +135,7 @@ pub struct Cell {
 
 /// All suites; the first is the default.
 pub fn suites() -> Vec<Suite> {
-    vec![split_digits(), split_mnist(), split_mnist_hsu(), gem_rotations(), der_rotated()]
+    vec![split_digits(), split_mnist(), split_mnist_hsu(), gem_rotations(), der_rotated(), gss_disjoint()]
 }
 
 /// The suite of this name.
@@ -579,6 +579,50 @@ fn der_rotated() -> Suite {
     }
 }
 
+/// Disjoint MNIST of Aljundi et al. 2019.
+fn gss_disjoint() -> Suite {
+    let row = |name, memory: usize, mean, error| {
+        let config = json!({ "memory": memory, "batch": 10, "directions": 10, "iterations": 3 });
+        let kind = ErrorKind::Std;
+        let published =
+            Published { mean, error: Some(error), kind, n: Some(3), provenance: Provenance::Quoted };
+        let cell = Cell { scenario: Scenario::Class, config, published: Some(published) };
+        Row { name, method: "GSS-greedy", setting: None, seeds: None, cells: vec![cell] }
+    };
+    Suite {
+        name: "gss-disjoint",
+        title: "Disjoint MNIST",
+        source: "Aljundi, Lin, Goujaud & Bengio, Gradient based sample selection for online continual learning, NeurIPS \
+                 2019, table 2: mean ± deviation over 3 runs",
+        setting: Setting {
+            data: "mnist",
+            padding: 0,
+            normalise: None,
+            kind: Kind::Split,
+            train_samples: Some(1000),
+            tasks: 5,
+            classes: Classes::Fixed,
+            active: Active::All,
+            protocol: Protocol {
+                hidden: vec![100, 100],
+                optimizer: OptimizerConfig::sgd(0.05),
+                batch: 10,
+                budget: Budget::Epochs(1),
+                weights: Weights::Xavier,
+                ..Protocol::default()
+            },
+        },
+        first_seed: 1,
+        seeds: 10,
+        rows: vec![
+            row("GSS-greedy, 300", 300, 82.6, 2.9),
+            row("GSS-greedy, 400", 400, 84.6, 0.9),
+            row("GSS-greedy, 500", 500, 84.8, 1.8),
+        ],
+        notes: vec!["Numbers behind a comma are the size of the memory."],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -601,7 +645,9 @@ mod tests {
     fn an_unknown_suite_lists_those_there_are() {
         let error = suite("split-mnits").unwrap_err().to_string();
         assert!(
-            error.contains("split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated"),
+            error.contains(
+                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint"
+            ),
             "{error}"
         );
     }

@@ -128,6 +128,13 @@ fn der_rotated() {
     check_readme("der-rotated", &report.summary().unwrap());
 }
 
+#[test]
+fn gss_disjoint() {
+    let report = report("gss-disjoint", 10);
+    check_missed("gss-disjoint", &report);
+    check_readme("gss-disjoint", &report.summary().unwrap());
+}
+
 /// The claims of the paper that the committed runs do not bear out.
 const NOT_BORNE_OUT: &[&str] = &["linear: the oracle's speed-up is exponential too"];
 

@@ -406,3 +406,18 @@ fn scenarios_have_names() {
     let error = "Task".parse::<Scenario>().unwrap_err().to_string();
     assert_eq!(error, "scenario: `Task` is not one of task, domain, class");
 }
+
+#[test]
+fn split_tasks_of_some_training_samples() {
+    let data = data(40, 4, [1, 3, 3]);
+    let all = split(&data, 2, Scenario::Class, ClassOrder::Fixed).unwrap();
+    let some = all.clone().with_train(TrainSamples::Drawn { n: 6, seed: 3 }).unwrap();
+    for (all, some) in all.tasks.iter().zip(&some.tasks) {
+        let pool: Vec<(Vec<f32>, u32)> =
+            inputs(&all.train).into_iter().zip(all.train.labels().unwrap()).collect();
+        let drawn = inputs(&some.train).into_iter().zip(some.train.labels().unwrap());
+        let rows: HashSet<usize> = drawn.map(|one| pool.iter().position(|x| *x == one).unwrap()).collect();
+        assert_eq!((rows.len(), some.test.len()), (6, all.test.len()));
+    }
+    assert!(all.with_train(TrainSamples::Drawn { n: 39, seed: 3 }).is_err());
+}

@@ -19,6 +19,7 @@
 //! | `ER-Reservoir` | `er_reservoir.rs` | samples | Chaudhry et al. 2019b, Buzzega et al. 2020 |
 //! | `DER`, `DER++` | `der.rs` | samples and outputs | Buzzega et al. 2020 |
 //! | `GEM` | `gem.rs` | samples of each task | Lopez-Paz & Ranzato 2017 |
+//! | `GSS-greedy` | `gss.rs` | samples | Aljundi et al. 2019 |
 //! | `A-GEM` | `agem.rs` | samples | Chaudhry et al. 2019 |
 //! | `Independent` | `independent.rs` | a network per task | Lopez-Paz & Ranzato 2017 |
 //! | `Multimodal` | `multimodal.rs` | an input layer per task | Lopez-Paz & Ranzato 2017 |
@@ -43,6 +44,7 @@ mod er;
 mod er_reservoir;
 mod ewc;
 mod gem;
+mod gss;
 mod independent;
 mod joint;
 mod l2;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, der, er, er_reservoir, ewc, gem, independent, joint, l2, lwf, mas, multimodal, none,
+    Method, agem, der, er, er_reservoir, ewc, gem, gss, independent, joint, l2, lwf, mas, multimodal, none,
     online_ewc, rehearsal, si,
 };
 
@@ -56,6 +56,7 @@ impl Registry {
         add("DER", from(der::Der::new));
         add("DER++", from(der::Der::plus));
         add("GEM", from(gem::Gem::new));
+        add("GSS-greedy", from(gss::GssGreedy::new));
         add("A-GEM", from(agem::AGem::new));
         add("Independent", from(independent::Independent::new));
         add("Multimodal", from(multimodal::Multimodal::new));

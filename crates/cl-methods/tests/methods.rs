@@ -23,6 +23,7 @@ fn strong(name: &str) -> Value {
         "ER-Reservoir" => json!({ "memory": 100, "batch": 32 }),
         "DER" | "DER++" => json!({ "memory": 100, "batch": 32, "alpha": 1.0 }),
         "GEM" => json!({ "per_task": 50 }),
+        "GSS-greedy" => json!({ "memory": 64, "batch": 16, "iterations": 1 }),
         _ => json!({}),
     }
 }
@@ -97,7 +98,8 @@ fn coefficients_matter() {
 fn what_replays_from_the_first_batches_on_differs_from_none_there() {
     let stream = stream(Scenario::Class, 2);
     let none = run("None", json!({}), &stream, 15, 1);
-    let runs = ["ER-Reservoir", "DER", "DER++"].map(|name| run(name, strong(name), &stream, 15, 1));
+    let runs =
+        ["ER-Reservoir", "DER", "DER++", "GSS-greedy"].map(|name| run(name, strong(name), &stream, 15, 1));
     for (at, found) in runs.iter().enumerate() {
         assert_ne!(found.params[0], none.params[0]);
         assert!(runs[..at].iter().all(|other| other.params[0] != found.params[0]));
@@ -133,7 +135,7 @@ fn what_a_task_has_to_itself_is_not_forgotten() {
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     let names: Vec<String> = Registry::standard().names().map(str::to_owned).collect();
-    assert_eq!(names.len(), 17);
+    assert_eq!(names.len(), 18);
     let stream = stream(Scenario::Task, 3);
     let all = || -> BTreeMap<&String, Run> {
         names.iter().map(|name| (name, run(name, strong(name), &stream, 8, 7))).collect()
@@ -185,6 +187,7 @@ fn who_remembers() {
                 ("DER", json!({ "memory": 300, "batch": 32, "alpha": 0.5 }), 0.4),
                 ("DER++", json!({ "memory": 300, "batch": 32, "alpha": 0.5, "beta": 0.5 }), 0.5),
                 ("GEM", json!({ "per_task": 60 }), 0.4),
+                ("GSS-greedy", json!({ "memory": 300, "batch": 32 }), 0.4),
                 ("A-GEM", memory.clone(), 0.15),
             ],
         ),

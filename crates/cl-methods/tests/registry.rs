@@ -24,6 +24,7 @@ fn holds_the_methods_of_the_tables() {
         "ER-Reservoir",
         "EWC",
         "GEM",
+        "GSS-greedy",
         "Independent",
         "Joint",
         "L2",

@@ -166,6 +166,19 @@ impl TrainSamples {
     }
 }
 
+impl Stream {
+    /// The same tasks with some of their training samples.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for more samples than a task has, or none.
+    pub fn with_train(mut self, train: TrainSamples) -> Result<Self> {
+        for task in &mut self.tasks {
+            task.train = train.of(task.index, &task.train.all()?)?.into();
+        }
+        Ok(self)
+    }
+}
+
 /// A stream whose tasks have all classes and differ in what is done to the inputs: `kind` is the first part of its
 /// name, as in `rotated-mnist`.
 ///

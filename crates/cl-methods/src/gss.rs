@@ -1,0 +1,209 @@
+//! GSS-greedy (Aljundi et al. 2019): a memory of samples whose gradients point in different directions.
+
+use candle_core::{DType, Tensor};
+use cl_core::{Error, Result, Rng};
+use cl_data::Samples;
+use rand::Rng as _;
+use rand::seq::{SliceRandom as _, index};
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Learner, Method};
+
+/// Its coefficients.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Samples kept.
+    pub memory: usize,
+    /// Samples replayed after each step.
+    pub batch: usize,
+    /// n: gradients of the memory that a new sample is compared with, each of a batch of it.
+    pub directions: usize,
+    /// Steps on each new batch, with as many replayed batches.
+    pub iterations: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { memory: 300, batch: 10, directions: 10, iterations: 3 }
+    }
+}
+
+pub struct GssGreedy {
+    config: Config,
+    rng: Rng,
+    memory: Option<Samples>,
+    /// Of each kept sample, how like its gradient was to those of the memory when it came: from −1 to 1.
+    scores: Vec<f64>,
+}
+
+impl GssGreedy {
+    pub fn new(config: Config, seed: u64) -> Result<Self> {
+        let Config { memory, batch, directions, iterations } = config;
+        let sizes =
+            [("memory", memory), ("batch", batch), ("directions", directions), ("iterations", iterations)];
+        if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
+            return Err(Error::invalid(name, "0: at least 1 is needed"));
+        }
+        Ok(Self { config, rng: cl_core::rng(seed, "gss"), memory: None, scores: Vec::new() })
+    }
+
+    /// The rows of the memory in a random order.
+    fn shuffled(&mut self) -> Vec<u32> {
+        let mut rows: Vec<u32> = (0..self.scores.len() as u32).collect();
+        rows.shuffle(&mut self.rng);
+        rows
+    }
+
+    /// Unit gradients of up to n batches of the memory, drawn without replacement: (batches, parameters).
+    fn directions(&mut self, learner: &Learner, units: cl_core::Units) -> Result<Option<Tensor>> {
+        let rows = self.shuffled();
+        let Some(memory) = &self.memory else { return Ok(None) };
+        let of_batch = |rows: &[u32]| unit_gradient(learner, memory.gather(rows)?, units);
+        let batches = rows.chunks(self.config.batch).take(self.config.directions);
+        Ok(Some(Tensor::stack(&batches.map(of_batch).collect::<Result<Vec<_>>>()?, 0)?))
+    }
+
+    /// Algorithm 2: what becomes of a batch that was trained on.
+    fn offer(&mut self, learner: &Learner, batch: &Batch) -> Result<()> {
+        let directions = self.directions(learner, batch.units)?;
+        let likeness = |samples: Samples| -> Result<f64> {
+            let Some(directions) = &directions else { return Ok(0.1) };
+            let gradient = unit_gradient(learner, samples, batch.units)?;
+            let cosines = directions.matmul(&gradient.unsqueeze(1)?)?.max_all()?;
+            Ok(cosines.to_dtype(DType::F64)?.to_scalar()?)
+        };
+        let new = &batch.samples;
+        let one = |row: usize| likeness(new.slice(row..row + 1)?);
+        let free = self.config.memory - self.scores.len();
+        if free > 0 {
+            let n = free.min(new.len());
+            let scores = (0..n).map(one).collect::<Result<Vec<_>>>()?;
+            let added = new.slice(0..n)?;
+            self.memory = Some(match &self.memory {
+                Some(memory) => Samples::concat(&[memory, &added])?,
+                None => Samples::concat(&[&added])?,
+            });
+            self.scores.extend(scores);
+            return Ok(());
+        }
+        // A batch that the memory's gradients agree with brings nothing new.
+        if likeness(new.clone())? >= 0.0 {
+            return Ok(());
+        }
+        let (least, most) = self.scores.iter().fold((f64::MAX, f64::MIN), |(l, m), &s| (l.min(s), m.max(s)));
+        let weight = |row: usize| (self.scores[row] - least) / (most - least + 0.01);
+        let n = new.len().min((0..self.scores.len()).filter(|&row| weight(row) > 0.0).count());
+        let candidates = index::sample_weighted(&mut self.rng, self.scores.len(), weight, n)
+            .map_err(|e| Error::invalid("scores", format!("{e}: {:?}", self.scores)))?;
+        // Which row of the memory and the batch together each place of the memory takes.
+        let mut rows: Vec<u32> = (0..self.scores.len() as u32).collect();
+        for (at, place) in candidates.into_iter().enumerate() {
+            let score = one(at)?;
+            let (old, new) = ((self.scores[place] + 1.0) / 2.0, (score + 1.0) / 2.0);
+            if self.rng.random::<f64>() * (old + new) < old {
+                rows[place] = (self.scores.len() + at) as u32;
+                self.scores[place] = score;
+            }
+        }
+        if let Some(memory) = &self.memory {
+            self.memory = Some(Samples::concat(&[memory, new])?.gather(&rows)?);
+        }
+        Ok(())
+    }
+}
+
+/// The gradient of the mean loss over all parameters as one vector of length 1 (of 0, where it is 0).
+fn unit_gradient(learner: &Learner, samples: Samples, units: cl_core::Units) -> Result<Tensor> {
+    let loss = learner.loss(&Batch { samples, units })?;
+    let gradient = learner.net.params().flat_gradient(&loss.backward()?)?;
+    let length = gradient.sqr()?.sum_all()?.sqrt()?;
+    Ok(gradient.broadcast_div(&length.maximum(1e-12)?)?)
+}
+
+impl Method for GssGreedy {
+    /// As the authors run it: for each new batch some steps, each on the batch and then on one of the memory.
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        let rows = self.shuffled();
+        let mut replayed = rows.chunks(self.config.batch).cycle();
+        for _ in 0..self.config.iterations {
+            learner.step(&learner.loss(batch)?)?;
+            if let (Some(memory), Some(rows)) = (&self.memory, replayed.next()) {
+                let samples = memory.gather(rows)?;
+                learner.step(&learner.loss(&Batch { samples, units: batch.units })?)?;
+            }
+        }
+        self.offer(learner, batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{batch, gradient, learner, tasks};
+    use cl_data::Scenario;
+
+    /// Gradients of one direction for all of the memory: what agrees with it is not looked at, what goes against it takes
+    /// places, and the more often the less like the memory it is.
+    #[test]
+    fn samples_that_point_elsewhere_take_places() {
+        let (tasks, learner) = (tasks(Scenario::Domain, 1, 40), learner(Scenario::Domain, 1));
+        let task = &tasks[0];
+        // Rows are of class 0 and 1 in turn: the gradients of one class go against those of the other.
+        let of_class = |class: usize, n: usize| {
+            let rows: Vec<u32> = (0..n).map(|i| (2 * i + class) as u32).collect();
+            Batch { samples: task.train.gather(&rows).unwrap(), units: task.units }
+        };
+        let cosine = {
+            let unit = |batch: &Batch| {
+                let g = gradient(&learner, &learner.loss(batch).unwrap());
+                let length = g.iter().map(|g| g * g).sum::<f32>().sqrt();
+                g.iter().map(|g| g / length).collect::<Vec<f32>>()
+            };
+            unit(&of_class(0, 10)).iter().zip(unit(&of_class(1, 10))).map(|(a, b)| a * b).sum::<f32>()
+        };
+        assert!(cosine < 0.0, "{cosine}");
+
+        let mut taken = 0;
+        for seed in 0..20 {
+            let config = Config { memory: 20, batch: 10, directions: 2, iterations: 1 };
+            let mut gss = GssGreedy::new(config, seed).unwrap();
+            for _ in 0..2 {
+                gss.offer(&learner, &of_class(0, 10)).unwrap();
+            }
+            let classes = |gss: &GssGreedy| gss.memory.as_ref().unwrap().labels().unwrap();
+            assert_eq!((classes(&gss), gss.scores.len()), (vec![0; 20], 20));
+            assert!(gss.scores[..10].iter().all(|&score| score == 0.1));
+            assert!(gss.scores[10..].iter().all(|&score| score > 0.0 && score <= 1.0 + 1e-6));
+            gss.offer(&learner, &of_class(0, 10)).unwrap();
+            assert_eq!(classes(&gss), vec![0; 20], "more of the same is not taken");
+            gss.offer(&learner, &of_class(1, 10)).unwrap();
+            let new = classes(&gss).iter().filter(|&&class| class == 1).count();
+            assert_eq!(new, gss.scores.iter().filter(|&&score| score < 0.0).count());
+            taken += new;
+        }
+        // Each of 10 candidates goes with (1 + old) / (2 + old + new), most of old near 1 and new below 0.
+        assert!((100..=195).contains(&taken), "{taken} of 200");
+    }
+
+    #[test]
+    fn it_never_keeps_more_than_it_should() {
+        let (tasks, mut learner) = (tasks(Scenario::Class, 3, 20), learner(Scenario::Class, 3));
+        learner.optimizer.set_lr(0.05).unwrap();
+        let config = Config { memory: 25, batch: 6, directions: 3, iterations: 2 };
+        let mut gss = GssGreedy::new(config, 1).unwrap();
+        for task in &tasks {
+            for step in 0..6 {
+                gss.observe(&mut learner, &batch(task, 5 * step, 5 * step + 7)).unwrap();
+                let kept = gss.memory.as_ref().unwrap();
+                assert!(kept.len() == gss.scores.len() && kept.len() <= 25);
+                assert!(gss.scores.iter().all(|score| (-1.0 - 1e-6..=1.0 + 1e-6).contains(score)));
+            }
+        }
+        assert_eq!(gss.scores.len(), 25);
+        for bad in [Config { memory: 0, ..config }, Config { directions: 0, ..config }] {
+            assert!(GssGreedy::new(bad, 0).is_err());
+        }
+    }
+}
