@@ -224,26 +224,30 @@ impl Shared<'_> {
                 }
             }
         };
-        let scenario = run.cell.scenario;
-        let train = match setting.train_samples {
-            Some(n) => TrainSamples::Drawn { n, seed: run.seed },
-            None => TrainSamples::All,
-        };
-        let transforms = match setting.kind {
-            Kind::Split => return split(&data, setting, scenario, run.seed)?.with_train(train),
-            Kind::Rotated { below, rising } => {
-                let angles = if rising { cl_data::rising_angles } else { cl_data::rotation_angles };
-                let angles = angles(setting.tasks, below, run.seed)?;
-                angles
-                    .into_iter()
-                    .map(|degrees| Transform::Rotation { degrees, pixels: Pixels::Nearest })
-                    .collect()
-            }
-            Kind::Permuted => cl_data::permutations(data.image, setting.tasks, run.seed),
-        };
-        let kind = if setting.kind == Kind::Permuted { "permuted" } else { "rotated" };
-        cl_data::transformed(kind, &data, transforms, train, scenario)
+        stream(&data, setting, run.cell.scenario, run.seed)
     }
+}
+
+/// The tasks of a run: all that is drawn comes from its seed.
+fn stream(data: &DataSet, setting: &Setting, scenario: Scenario, seed: u64) -> Result<Stream> {
+    let train = match setting.train_samples {
+        Some(n) => TrainSamples::Drawn { n, seed: seed },
+        None => TrainSamples::All,
+    };
+    let transforms = match setting.kind {
+        Kind::Split => return split(data, setting, scenario, seed)?.with_train(train),
+        Kind::Rotated { below, rising } => {
+            let angles = if rising { cl_data::rising_angles } else { cl_data::rotation_angles };
+            let angles = angles(setting.tasks, below, seed)?;
+            angles
+                .into_iter()
+                .map(|degrees| Transform::Rotation { degrees, pixels: Pixels::Nearest })
+                .collect()
+        }
+        Kind::Permuted => cl_data::permutations(data.image, setting.tasks, seed),
+    };
+    let kind = if setting.kind == Kind::Permuted { "permuted" } else { "rotated" };
+    cl_data::transformed(kind, data, transforms, train, scenario)
 }
 
 /// The classes in tasks of equally many.
@@ -464,4 +468,43 @@ fn differences(suite: &Value, own: &Value, said: &mut Vec<String>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::suites::suite;
+
+    /// Every seed draws its own samples, angles and permutations; the same seed draws the same.
+    #[test]
+    fn a_stream_is_a_function_of_its_seed() {
+        let data = cl_data::load("digits").unwrap();
+        let setting = suite("split-digits").unwrap().setting;
+        let rotated = |rising| Kind::Rotated { below: 180.0, rising };
+        for kind in [Kind::Split, rotated(true), rotated(false), Kind::Permuted] {
+            let setting =
+                Setting { kind, train_samples: Some(50), classes: Classes::Fixed, ..setting.clone() };
+            let inputs = |seed| -> Vec<_> {
+                let stream = stream(&data, &setting, Scenario::Domain, seed).unwrap();
+                assert_eq!(stream.tasks.len(), 5);
+                let of = |task: &cl_data::Task| task.train.all().unwrap().x.to_vec2::<f32>().unwrap();
+                stream.tasks.iter().map(of).collect()
+            };
+            let (one, other) = (inputs(1), inputs(2));
+            assert_eq!(one, inputs(1), "{kind:?}");
+            for (task, (one, other)) in one.iter().zip(&other).enumerate() {
+                assert!(one.len() == 50 && one != other, "{kind:?}, task {task}");
+            }
+        }
+        // The angles alone, on all samples.
+        for rising in [true, false] {
+            let setting = Setting { kind: rotated(rising), train_samples: None, ..setting.clone() };
+            let angles = |seed| -> Vec<_> {
+                let tasks = stream(&data, &setting, Scenario::Domain, seed).unwrap().tasks;
+                tasks.into_iter().map(|task| task.transform).collect()
+            };
+            assert!(angles(1) == angles(1) && angles(1) != angles(2));
+        }
+    }
 }

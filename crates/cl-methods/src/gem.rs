@@ -121,6 +121,21 @@ mod tests {
         }
     }
 
+    /// A task of fewer samples than are kept leaves no room that samples of another task could stay in.
+    #[test]
+    fn each_memory_is_of_one_task() {
+        let (tasks, mut learner) = (tasks(Scenario::Domain, 2, 20), learner(Scenario::Domain, 2));
+        let mut gem = Gem::new(Config { per_task: 8, ..Config::default() }, 0).unwrap();
+        for (task, n) in tasks.iter().zip([8, 3]) {
+            gem.observe(&mut learner, &batch(task, 0, n)).unwrap();
+            gem.end_task(&mut learner, task).unwrap();
+        }
+        let kept: Vec<Vec<Vec<f32>>> = gem.past.iter().map(|past| past.x.to_vec2().unwrap()).collect();
+        assert_eq!(kept.iter().map(Vec::len).collect::<Vec<_>>(), [8, 3]);
+        // An input begins with the number of its task.
+        assert!(kept.iter().enumerate().all(|(task, x)| x.iter().all(|x| x[0] == task as f32)));
+    }
+
     #[test]
     fn coefficients_that_are_none_are_refused() {
         let good = Config::default();

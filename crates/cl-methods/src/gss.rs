@@ -176,15 +176,39 @@ mod tests {
             assert_eq!((classes(&gss), gss.scores.len()), (vec![0; 20], 20));
             assert!(gss.scores[..10].iter().all(|&score| score == 0.1));
             assert!(gss.scores[10..].iter().all(|&score| score > 0.0 && score <= 1.0 + 1e-6));
-            gss.offer(&learner, &of_class(0, 10)).unwrap();
-            assert_eq!(classes(&gss), vec![0; 20], "more of the same is not taken");
+            let before = (gss.memory.as_ref().unwrap().x.to_vec2::<f32>().unwrap(), gss.scores.clone());
+            let same = task.train.gather(&[20, 22, 24, 26, 28, 30, 32, 34, 36, 38]).unwrap();
+            gss.offer(&learner, &Batch { samples: same, units: task.units }).unwrap();
+            let after = (gss.memory.as_ref().unwrap().x.to_vec2::<f32>().unwrap(), gss.scores.clone());
+            assert_eq!(after, before, "more of the same is not taken");
             gss.offer(&learner, &of_class(1, 10)).unwrap();
+            // What was least like the memory is never given up.
+            let least = before.1.iter().copied().fold(f64::MAX, f64::min);
+            let kept = before.1.iter().zip(classes(&gss)).filter(|(score, _)| **score == least);
+            assert!(kept.map(|(_, class)| class).all(|class| class == 0));
             let new = classes(&gss).iter().filter(|&&class| class == 1).count();
             assert_eq!(new, gss.scores.iter().filter(|&&score| score < 0.0).count());
             taken += new;
         }
         // Each of 10 candidates goes with (1 + old) / (2 + old + new), most of old near 1 and new below 0.
         assert!((100..=195).contains(&taken), "{taken} of 200");
+    }
+
+    /// Before anything is kept: as many plain steps on the batch as there are iterations.
+    #[test]
+    fn every_iteration_is_a_step() {
+        let tasks = tasks(Scenario::Domain, 1, 20);
+        let now = batch(&tasks[0], 0, 6);
+        for iterations in 1..4 {
+            let [mut found, mut expected] = [0, 1].map(|_| learner(Scenario::Domain, 1));
+            let mut gss = GssGreedy::new(Config { iterations, ..Config::default() }, 0).unwrap();
+            gss.observe(&mut found, &now).unwrap();
+            for _ in 0..iterations {
+                expected.step(&expected.loss(&now).unwrap()).unwrap();
+            }
+            let flat = |learner: &Learner| learner.net.params().flat().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(flat(&found), flat(&expected));
+        }
     }
 
     #[test]

@@ -113,6 +113,15 @@ fn a_margin_follows_all_memories() {
     assert!(found[0].abs() < 1e-6 && (found[9] - 1.0).abs() < 1e-12, "{found:?}");
 }
 
+#[test]
+fn eps_stands_beside_the_squares() {
+    let g = vec![1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let against: Vec<f64> = g.iter().map(|g| -2.0 * g).collect();
+    // v = 2 / (2² + ε), g̃ = 1 − 2v.
+    let (found, dual) = project(Gem { margin: 0.0, eps: 1.0 }, &g, &[against]);
+    assert!((dual.unwrap()[0] - 0.4).abs() < 1e-12 && (found[0] - 0.2).abs() < 1e-12, "{found:?}");
+}
+
 /// "matrix G is not positive definite": what others fail on.
 #[test]
 fn equal_zero_and_opposite_memories() {
