@@ -231,7 +231,7 @@ impl Shared<'_> {
 /// The tasks of a run: all that is drawn comes from its seed.
 fn stream(data: &DataSet, setting: &Setting, scenario: Scenario, seed: u64) -> Result<Stream> {
     let train = match setting.train_samples {
-        Some(n) => TrainSamples::Drawn { n, seed: seed },
+        Some(n) => TrainSamples::Drawn { n, seed },
         None => TrainSamples::All,
     };
     let transforms = match setting.kind {
