@@ -10,6 +10,7 @@ use cl_bench::cliffwalk;
 use cl_bench::results::Results;
 use cl_bench::runner::{self, Options};
 use cl_bench::suites;
+use cl_bench::unfinished::Unfinished;
 use cl_data::Scenario;
 use cl_methods::Registry;
 
@@ -109,7 +110,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
     );
     println!("open {}", written.html.display());
     if done.interrupted {
-        eprintln!("interrupted: finished runs are kept, the same command goes on from here");
+        eprintln!("interrupted: the same command goes on from here, in the middle of a run too");
         return Ok(ExitCode::from(130));
     }
     let missed: Vec<_> =
@@ -171,6 +172,7 @@ fn one_thread_each() -> Result<Option<ExitCode>> {
 
 /// Removes the results of earlier runs, which `--fresh` asks for; nothing else in the folder.
 fn forget(out: &std::path::Path) -> Result<()> {
+    Unfinished::within(out).forget_all()?;
     let file = out.join("results.jsonl");
     if !file.exists() {
         return Ok(());

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cl_core::{Error, Result, Units};
 use cl_data::{ClassOrder, DataSet, Pixels, Scenario, Stream, TrainSamples, Transform};
 use cl_methods::Registry;
-use cl_methods::train::{Progress, train};
+use cl_methods::train::{Progress, Training};
 use serde_json::{Value, json};
 
 use crate::class_orders;
@@ -17,6 +17,10 @@ use crate::clock;
 use crate::report::{Report, Row as ReportRow, Table};
 use crate::results::{Config, Key, Record, Results};
 use crate::suites::{Active, Cell, Classes, Kind, Row, Setting, Suite};
+use crate::unfinished::{Kept, Unfinished};
+
+/// A run is saved as often, so that a crash costs no more.
+const BETWEEN_SAVES: Duration = Duration::from_secs(120);
 
 /// Which part of a suite to run, and how.
 #[derive(Debug, Clone, Default)]
@@ -76,8 +80,8 @@ impl Run<'_> {
 }
 
 /// Runs what is missing and gives the report of what was asked for. Each finished run is on disk before
-/// the next begins on its thread; `stop` ends all of them at their next step. An error in one run stops the
-/// others too; what was finished is kept.
+/// the next begins on its thread; `stop` ends all of them at their next step, where the same call goes on with them later.
+/// An error in one run stops the others too; what was computed is kept.
 pub fn run(
     suite: &Suite,
     registry: &Registry,
@@ -105,6 +109,7 @@ pub fn run(
         of: made,
         queue: Mutex::new(waiting),
         results: Mutex::new(results),
+        unfinished: Unfinished::within(&options.out),
         failed: Mutex::new(None),
     };
     std::thread::scope(|scope| {
@@ -133,6 +138,7 @@ struct Shared<'a> {
     of: usize,
     queue: Mutex<VecDeque<&'a Run<'a>>>,
     results: Mutex<Results>,
+    unfinished: Unfinished,
     /// The first error.
     failed: Mutex<Option<Error>>,
 }
@@ -151,6 +157,7 @@ impl Shared<'_> {
             };
             let stored = self.one(suite, run).and_then(|record| {
                 lock(&self.results).append(&record)?;
+                self.unfinished.forget(&run.key)?;
                 Ok(record)
             });
             match stored {
@@ -166,27 +173,64 @@ impl Shared<'_> {
 
     fn one(&self, suite: &Suite, run: &Run<'_>) -> Result<Record> {
         let stream = self.stream(run)?;
-        let mut method = self.registry.build(run.row.method, &run.cell.config, run.seed)?;
+        let build = || self.registry.build(run.row.method, &run.cell.config, run.seed);
+        let (mut method, mut stopped) = (build()?, build()?);
+        let protocol = &run.setting.protocol;
         let name = run.name();
         let mut clock = Stopwatch::new();
-        let mut shown = Instant::now();
-        let mut progress = |progress: Progress| {
-            match progress {
-                Progress::Step { done, total } => {
-                    if self.stop.load(Ordering::Relaxed) || lock(&self.failed).is_some() {
+        let kept = self.unfinished.find(&run.key).and_then(|kept| {
+            let Some(kept) = kept else { return Ok(None) };
+            let training = Training::restore(&stream, &mut *stopped, protocol, run.seed, &kept.training)?;
+            (clock.wall, clock.cpu) = (kept.wall, kept.cpu);
+            Ok(Some(training))
+        });
+        let kept = kept.unwrap_or_else(|error| {
+            self.watch.warn(&format!("{name} begins anew: {error}"));
+            None
+        });
+        let mut training = match kept {
+            Some(training) => training,
+            None => Training::new(&stream, &mut *method, protocol, run.seed)?,
+        };
+        clock.resume();
+        let (mut shown, mut saved) = (Instant::now(), Instant::now());
+        let stop = || self.stop.load(Ordering::Relaxed) || lock(&self.failed).is_some();
+        let outcome = loop {
+            let mut progress = |progress: Progress| {
+                match progress {
+                    Progress::Step { done, total } => {
+                        if stop() || saved.elapsed() > BETWEEN_SAVES {
+                            return Err(Error::Interrupted);
+                        }
+                        if shown.elapsed().as_millis() > 100 {
+                            shown = Instant::now();
+                            self.watch.step(&name, done, total);
+                        }
+                    }
+                    Progress::Evaluate => clock.pause(),
+                    Progress::Resume => clock.resume(),
+                }
+                Ok(())
+            };
+            match training.run(&mut progress) {
+                Ok(outcome) => break outcome,
+                Err(Error::Interrupted) => {
+                    clock.pause();
+                    // Somebody's own method may be none that can be saved: it begins anew.
+                    if let Ok(training) = training.save() {
+                        let kept = Kept { training, wall: clock.wall, cpu: clock.cpu };
+                        self.unfinished.keep(&run.key, &kept)?;
+                    }
+                    if stop() {
                         return Err(Error::Interrupted);
                     }
-                    if shown.elapsed().as_millis() > 100 {
-                        shown = Instant::now();
-                        self.watch.step(&name, done, total);
-                    }
+                    saved = Instant::now();
+                    clock.resume();
                 }
-                Progress::Evaluate => clock.pause(),
-                Progress::Resume => clock.resume(),
+                Err(error) => return Err(error),
             }
-            Ok(())
         };
-        let outcome = train(&stream, &mut *method, &run.setting.protocol, run.seed, &mut progress)?;
+        clock.pause();
         let r = cl_metrics::RMatrix::new(outcome.baseline.clone(), outcome.r.clone())?;
         Ok(Record {
             suite: suite.name.to_owned(),

@@ -84,6 +84,86 @@ fn numbers_do_not_depend_on_jobs_or_interruptions() {
     assert_eq!(one, numbers(dirs[2].path()));
 }
 
+/// Stops everything after so many reports of steps of the first run.
+struct Impatient {
+    reports: AtomicUsize,
+    stop: AtomicBool,
+    patience: usize,
+}
+
+impl Watch for Impatient {
+    fn begin(&self, _run: &str, _number: usize, _of: usize) {}
+
+    fn step(&self, _run: &str, done: usize, _total: usize) {
+        // The reports of a run are of its whole, wherever it began.
+        if self.reports.fetch_max(done, Ordering::Relaxed) < self.patience && done >= self.patience {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self, _run: &str, _record: &Record) {}
+
+    fn warn(&self, text: &str) {
+        panic!("unexpected warning: {text}");
+    }
+}
+
+/// Stopped in the middle of a run: it is kept, gone on with to the same numbers, and then nothing of it is left but its
+/// line. A file that was damaged costs what was computed of that run, and is said.
+#[test]
+fn a_run_that_was_stopped_goes_on() {
+    let mut suite = short();
+    suite.setting.protocol.budget = Budget::Iterations(1500);
+    suite.setting.protocol.hidden = vec![60, 60];
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let options = |out: &Path| Options {
+        methods: vec!["ER".to_owned()],
+        seeds: Some(1),
+        jobs: 1,
+        scenario: Some(cl_data::Scenario::Class),
+        out: out.to_owned(),
+    };
+    let run = |out: &Path, watch: &dyn Watch, stop: &AtomicBool| {
+        runner::run(&suite, &Registry::standard(), &options(out), stop, watch).unwrap()
+    };
+    let never = AtomicBool::new(false);
+    run(dirs[0].path(), &Counter::default(), &never);
+    for dir in &dirs[1..] {
+        let watch = Impatient { reports: AtomicUsize::new(0), stop: AtomicBool::new(false), patience: 1 };
+        let done = run(dir.path(), &watch, &watch.stop);
+        assert!(done.interrupted && done.made == 0);
+        assert!(watch.reports.load(Ordering::Relaxed) < 7500);
+    }
+    let kept = |out: &Path| -> Vec<std::path::PathBuf> {
+        let Ok(files) = std::fs::read_dir(out.join(cl_bench::unfinished::FOLDER)) else { return Vec::new() };
+        files.map(|file| file.unwrap().path()).collect()
+    };
+    assert_eq!(kept(dirs[1].path()).len(), 1);
+    run(dirs[1].path(), &Counter::default(), &never);
+    assert!(kept(dirs[1].path()).is_empty());
+    assert_eq!(numbers(dirs[0].path()), numbers(dirs[1].path()));
+
+    #[derive(Default)]
+    struct Warned(AtomicUsize);
+    impl Watch for Warned {
+        fn begin(&self, _run: &str, _number: usize, _of: usize) {}
+        fn step(&self, _run: &str, _done: usize, _total: usize) {}
+        fn end(&self, _run: &str, _record: &Record) {}
+        fn warn(&self, text: &str) {
+            assert!(text.contains("begins anew") && text.contains("truncated"), "{text}");
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let file = kept(dirs[2].path()).pop().unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+    let warned = Warned::default();
+    run(dirs[2].path(), &warned, &never);
+    assert_eq!(warned.0.load(Ordering::Relaxed), 1);
+    assert_eq!(numbers(dirs[0].path()), numbers(dirs[2].path()));
+    assert!(kept(dirs[2].path()).is_empty());
+}
+
 #[test]
 fn methods_differ() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,18 +4,39 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Storage, Tensor, WithDType};
 use cl_core::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 /// Inputs and labels of the same number of samples, whole in memory on the CPU.
 ///
 /// There is no loader: a mini-batch is [`gather`](Self::gather), one copy of memory per row. Clones
 /// and [`slice`](Self::slice)s share their values with the original.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct Samples {
     /// Inputs `[n, features]`, f32.
+    #[serde(serialize_with = "cl_core::snapshot::tensor::serialize")]
     pub x: Tensor,
     /// Labels `[n]`, u32: classes in a [`DataSet`](crate::DataSet), output units in a
     /// [`Task`](crate::Task).
+    #[serde(serialize_with = "cl_core::snapshot::tensor::serialize")]
     pub y: Tensor,
+}
+
+/// What serde reads, before it is checked.
+#[derive(Deserialize)]
+struct Saved {
+    #[serde(with = "cl_core::snapshot::tensor")]
+    x: Tensor,
+    #[serde(with = "cl_core::snapshot::tensor")]
+    y: Tensor,
+}
+
+impl TryFrom<Saved> for Samples {
+    type Error = Error;
+
+    fn try_from(saved: Saved) -> Result<Self> {
+        Self::new(saved.x, saved.y)
+    }
 }
 
 impl Samples {

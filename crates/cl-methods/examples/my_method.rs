@@ -10,15 +10,20 @@ use cl_core::{Error, Result};
 use cl_data::{ClassOrder, Scenario, Task};
 use cl_methods::train::{Budget, train};
 use cl_methods::{Batch, Learner, Method, Protocol, Registry};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// θ̄ ← share·θ̄ + (1−share)·θ.
+#[derive(Serialize, Deserialize)]
 struct Averaged {
     share: f64,
+    #[serde(with = "cl_core::snapshot::tensor")]
     mean: Option<Vec<Tensor>>,
 }
 
 impl Method for Averaged {
+    cl_methods::saved!("my-crate/averaged", 1);
+
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         learner.step(&learner.loss(batch)?)
     }

@@ -27,9 +27,10 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct AGem {
     memory: Memory,
-    projector: Projector,
+    eps: f64,
 }
 
 impl AGem {
@@ -41,11 +42,13 @@ impl AGem {
             ));
         }
         let memory = Memory::new(config.per_class, config.batch, seed)?;
-        Ok(Self { memory, projector: Projector { eps: config.eps } })
+        Ok(Self { memory, eps: config.eps })
     }
 }
 
 impl Method for AGem {
+    crate::saved!("cl-methods/a-gem", 1);
+
     /// g̃ = g − (gᵀr/rᵀr) r where gᵀr < 0 (eq. 11), r the gradient on the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Some(old) = self.memory.draw()? else {
@@ -54,7 +57,7 @@ impl Method for AGem {
         let reference = learner.net.forward(&old.x)?.cross_entropy(&old.y, batch.units, None)?;
         let reference = learner.gradients(&reference)?;
         let mut gradient = learner.loss(batch)?.backward()?;
-        self.projector.project(&mut gradient, learner.net.params(), &reference)?;
+        Projector { eps: self.eps }.project(&mut gradient, learner.net.params(), &reference)?;
         learner.apply(&learner.net.params().gradients(&gradient)?)
     }
 

@@ -45,6 +45,7 @@ impl Default for PlusConfig {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Der {
     memory: Reservoir,
     config: Config,
@@ -83,6 +84,8 @@ impl Der {
 }
 
 impl Method for Der {
+    crate::saved!("cl-methods/der", 1);
+
     /// L = CE(z, y) + α·MSE(z′, stored z′) (eq. 5) + β·CE(z″, y″) (eq. 6), of three batches in one pass; the error
     /// is a mean over samples and units, as in the authors' code.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

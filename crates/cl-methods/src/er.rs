@@ -24,6 +24,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Er {
     memory: Memory,
 }
@@ -35,6 +36,8 @@ impl Er {
 }
 
 impl Method for Er {
+    crate::saved!("cl-methods/er", 1);
+
     /// L = (1/k)·L_new + (1−1/k)·L_memory with k tasks so far (van de Ven et al. 2022): both in one pass,
     /// each sample with its weight.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

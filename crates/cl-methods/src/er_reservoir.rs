@@ -24,6 +24,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct ErReservoir {
     memory: Reservoir,
     batch: usize,
@@ -40,6 +41,8 @@ impl ErReservoir {
 }
 
 impl Method for ErReservoir {
+    crate::saved!("cl-methods/er-reservoir", 1);
+
     /// The mean cross-entropy over the new batch and a replayed one together; what is new can be kept after it.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let new = &batch.samples;

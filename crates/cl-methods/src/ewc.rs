@@ -23,6 +23,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Ewc {
     ewc: cl_regularize::Ewc,
     fisher: Fisher,
@@ -42,6 +43,8 @@ impl Ewc {
 }
 
 impl Method for Ewc {
+    crate::saved!("cl-methods/ewc", 1);
+
     /// L = L_task + (λ/2) Σₖ Σ Fₖ(θ−θ*ₖ)² (eq. 3).
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let loss = (learner.loss(batch)? + self.ewc.penalty(learner.net.params())?)?;

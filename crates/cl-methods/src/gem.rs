@@ -27,9 +27,9 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Gem {
-    projector: Projector,
-    per_task: usize,
+    config: Config,
     /// Of the present task.
     memory: Rings,
     /// Of the earlier ones.
@@ -38,9 +38,13 @@ pub struct Gem {
 
 impl Gem {
     pub fn new(config: Config, _seed: u64) -> Result<Self> {
-        let projector = Projector { margin: config.margin, eps: config.eps };
-        projector.check()?;
-        Ok(Self { projector, per_task: config.per_task, memory: ring(config.per_task)?, past: Vec::new() })
+        let gem = Self { config, memory: ring(config.per_task)?, past: Vec::new() };
+        gem.projector().check()?;
+        Ok(gem)
+    }
+
+    fn projector(&self) -> Projector {
+        Projector { margin: self.config.margin, eps: self.config.eps }
     }
 }
 
@@ -50,6 +54,8 @@ fn ring(per_task: usize) -> Result<Rings> {
 }
 
 impl Method for Gem {
+    crate::saved!("cl-methods/gem", 1);
+
     /// Algorithm 1: g̃ is the projection of g on what agrees with the gradients gₖ on all memories k < t.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Samples { x, y } = &batch.samples;
@@ -59,14 +65,14 @@ impl Method for Gem {
         };
         let memories: Vec<Vec<Tensor>> = self.past.iter().map(on_memory).collect::<Result<_>>()?;
         let mut gradient = learner.loss(batch)?.backward()?;
-        self.projector.project(&mut gradient, learner.net.params(), &memories)?;
+        self.projector().project(&mut gradient, learner.net.params(), &memories)?;
         learner.apply(&learner.net.params().gradients(&gradient)?)
     }
 
     fn end_task(&mut self, _learner: &mut Learner, _task: &Task) -> Result<()> {
         let (x, y) = self.memory.group(0)?;
         self.past.push(Samples::new(x, y)?);
-        self.memory = ring(self.per_task)?;
+        self.memory = ring(self.config.per_task)?;
         Ok(())
     }
 }

@@ -29,6 +29,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct GssGreedy {
     config: Config,
     rng: Rng,
@@ -122,6 +123,8 @@ fn unit_gradient(learner: &Learner, samples: Samples, units: cl_core::Units) -> 
 }
 
 impl Method for GssGreedy {
+    crate::saved!("cl-methods/gss-greedy", 1);
+
     /// As the authors run it: for each new batch some steps, each on the batch and then on one of the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let rows = self.shuffled();

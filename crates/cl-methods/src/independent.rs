@@ -25,6 +25,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Independent {
     config: Config,
     seed: u64,
@@ -54,6 +55,8 @@ impl Independent {
 }
 
 impl Method for Independent {
+    crate::saved!("cl-methods/independent", 1);
+
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         let net = match self.nets.last().filter(|_| self.config.finetune) {
             Some(last) => last.copy()?,

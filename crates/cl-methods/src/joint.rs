@@ -13,9 +13,12 @@ pub struct Config {}
 
 /// Batches are drawn at random over all tasks. (van de Ven et al. draw as many from each task in the task
 /// scenario, which is the same in the mean.)
+#[derive(Serialize, Deserialize)]
 pub struct Joint;
 
 impl Method for Joint {
+    crate::saved!("cl-methods/joint", 1);
+
     fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
         let Some(last) = stream.tasks.last() else { return Ok(Vec::new()) };
         let all = |part: fn(&Task) -> &TaskSamples| -> Result<TaskSamples> {

@@ -20,6 +20,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct L2 {
     l2: cl_regularize::L2,
 }
@@ -31,6 +32,8 @@ impl L2 {
 }
 
 impl Method for L2 {
+    crate::saved!("cl-methods/l2", 1);
+
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let loss = (learner.loss(batch)? + self.l2.penalty(learner.net.params())?)?;
         learner.step(&loss)

@@ -52,10 +52,12 @@ mod learner;
 mod lwf;
 mod mas;
 mod memory;
-mod method;
+#[doc(hidden)] // what the macro `saved` names
+pub mod method;
 mod multimodal;
 mod none;
 mod online_ewc;
+mod protocol;
 mod registry;
 mod rehearsal;
 mod si;

@@ -38,6 +38,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Lwf {
     config: Config,
     teacher: Option<Mlp>,
@@ -67,6 +68,8 @@ impl Lwf {
 }
 
 impl Method for Lwf {
+    crate::saved!("cl-methods/lwf", 1);
+
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Some(teacher) = &self.teacher else {
             return learner.step(&learner.loss(batch)?);

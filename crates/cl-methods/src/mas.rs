@@ -23,6 +23,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Mas {
     mas: cl_regularize::Mas,
     sensitivity: Sensitivity,
@@ -35,6 +36,8 @@ impl Mas {
 }
 
 impl Method for Mas {
+    crate::saved!("cl-methods/mas", 1);
+
     /// L = L_task + λ Σ Ω(θ−θ*)² (eq. 4).
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let loss = (learner.loss(batch)? + self.mas.penalty(learner.net.params())?)?;

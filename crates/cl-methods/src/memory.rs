@@ -4,12 +4,14 @@ use cl_core::{Result, Rng, Units};
 use cl_data::{Batches, LastBatch, Samples, Scenario, Task};
 use cl_replay::{Budget, ClassBalanced};
 use rand::RngCore as _;
+use serde::{Deserialize, Serialize};
 
 use crate::Learner;
 
 /// Samples of earlier tasks, and how they are drawn (van de Ven et al. 2022): without replacement until too
 /// few are left for a batch, then shuffled again. Where the task is given, as many are drawn from each
 /// earlier task, ⌈batch/(k−1)⌉; otherwise over all.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Memory {
     store: ClassBalanced,
     batch: usize,
@@ -18,6 +20,7 @@ pub(crate) struct Memory {
     pools: Vec<Pool>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Pool {
     samples: Samples,
     batches: Batches,

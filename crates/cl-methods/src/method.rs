@@ -1,7 +1,12 @@
 //! What a method is.
 
 use candle_core::Tensor;
-use cl_core::Result;
+use cl_core::Error;
+#[doc(hidden)] // for the macro `saved`
+pub use cl_core::{
+    Result,
+    snapshot::{Kind, from_bytes, to_bytes},
+};
 use cl_data::{Samples, Stream, Task};
 
 use crate::{Batch, Learner};
@@ -15,8 +20,9 @@ pub trait Method {
         Ok(stream.tasks.clone())
     }
 
-    /// What the batches of a task are drawn from: its training samples, unless memories are mixed in.
-    fn data(&mut self, task: &Task) -> Result<Samples> {
+    /// What the batches of a task are drawn from: its training samples, unless memories are mixed in. A run that goes on
+    /// in the middle of a task asks for it again, and must be given the same.
+    fn data(&self, task: &Task) -> Result<Samples> {
         task.train.all()
     }
 
@@ -38,4 +44,69 @@ pub trait Method {
     fn end_task(&mut self, _learner: &mut Learner, _task: &Task) -> Result<()> {
         Ok(())
     }
+
+    /// All that the method has become, for a run that goes on later: [`saved!`](crate::saved) writes this function and the
+    /// next for a method that is serde.
+    ///
+    /// # Errors
+    /// The method cannot be saved.
+    fn save(&self) -> Result<Vec<u8>> {
+        Err(cannot())
+    }
+
+    /// Becomes what [`save`](Self::save) found, bit for bit.
+    ///
+    /// # Errors
+    /// Bytes that are not such a state; the method is as before then.
+    fn restore(&mut self, _state: &[u8]) -> Result<()> {
+        Err(cannot())
+    }
+}
+
+fn cannot() -> Error {
+    let why = "it cannot be saved: derive serde's traits for it and put `cl_methods::saved!(\"NAME\", 1);` into its `impl Method`";
+    Error::invalid("method", why)
+}
+
+/// Inside of `impl Method`: `save` and `restore` of a method that derives serde's `Serialize` and `Deserialize`. The name
+/// is one that no other type uses; the version goes up when the fields change.
+///
+/// ```
+/// # use cl_core::Result;
+/// # use cl_methods::{Batch, Learner, Method};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Slow {
+///     steps: u64,
+/// }
+///
+/// impl Method for Slow {
+///     cl_methods::saved!("my-crate/slow", 1);
+///
+///     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+///         self.steps += 1;
+///         learner.step(&(learner.loss(batch)? * 0.5)?)
+///     }
+/// }
+///
+/// let mut slow = Slow { steps: 7 };
+/// let state = slow.save()?;
+/// slow.steps = 0;
+/// slow.restore(&state)?;
+/// assert_eq!(slow.steps, 7);
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+#[macro_export]
+macro_rules! saved {
+    ($name:literal, $version:literal) => {
+        fn save(&self) -> $crate::method::Result<Vec<u8>> {
+            const KIND: $crate::method::Kind = $crate::method::Kind::new($name, $version);
+            $crate::method::to_bytes(KIND, self)
+        }
+
+        fn restore(&mut self, state: &[u8]) -> $crate::method::Result<()> {
+            const KIND: $crate::method::Kind = $crate::method::Kind::new($name, $version);
+            *self = $crate::method::from_bytes(state, KIND)?;
+            Ok(())
+        }
+    };
 }

@@ -23,6 +23,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Multimodal {
     hidden: Vec<usize>,
     seed: u64,
@@ -52,6 +53,8 @@ impl Multimodal {
 }
 
 impl Method for Multimodal {
+    crate::saved!("cl-methods/multimodal", 1);
+
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         if self.shared.is_none() {
             let rng = &mut cl_core::rng(self.seed, "shared layers");

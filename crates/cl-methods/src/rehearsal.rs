@@ -22,6 +22,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Rehearsal {
     memory: ClassBalanced,
     size: usize,
@@ -35,7 +36,9 @@ impl Rehearsal {
 }
 
 impl Method for Rehearsal {
-    fn data(&mut self, task: &Task) -> Result<Samples> {
+    crate::saved!("cl-methods/rehearsal", 1);
+
+    fn data(&self, task: &Task) -> Result<Samples> {
         if self.memory.is_empty() {
             return task.train.all();
         }

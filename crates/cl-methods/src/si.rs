@@ -34,6 +34,7 @@ impl Default for Config {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub struct Si {
     config: Config,
     /// None before the first task: the path begins where the parameters are then.
@@ -53,6 +54,8 @@ impl Si {
 }
 
 impl Method for Si {
+    crate::saved!("cl-methods/si", 1);
+
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         if self.si.is_none() {
             self.si = Some(cl_regularize::Si::new(Self::inner(self.config), learner.net.params())?);

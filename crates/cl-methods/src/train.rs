@@ -2,95 +2,14 @@
 
 use candle_core::{DType, Device, Tensor};
 use cl_core::init::Init;
+use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result, Units};
-use cl_data::{Batches, LastBatch, Scenario, Stream, TaskSamples};
-use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+use cl_data::{Batches, Samples, Scenario, Stream, Task, TaskSamples};
+use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
+pub use crate::protocol::{Budget, Heads, Protocol, Weights};
 use crate::{Batch, Learner, Method};
-
-/// How long a task is trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Budget {
-    /// So many steps per task.
-    Iterations(usize),
-    /// So many passes over the data of the task.
-    Epochs(usize),
-}
-
-/// How the output units of the task scenario are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Heads {
-    /// As blocks of one layer (van de Ven et al. 2022): the optimizer counts its steps for all at once.
-    #[default]
-    OneLayer,
-    /// As layers of their own (Hsu et al. 2018): each begins with its task.
-    Apart,
-}
-
-impl Heads {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// Everything about training that is not the method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Protocol {
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// How the output units of the task scenario are kept.
-    #[serde(default, skip_serializing_if = "Heads::is_default")]
-    pub heads: Heads,
-    /// The optimizer.
-    pub optimizer: OptimizerConfig,
-    /// Whether it forgets its state at the beginning of each task.
-    pub reset_optimizer: bool,
-    /// Samples in a minibatch.
-    pub batch: usize,
-    /// What becomes of the samples that do not fill a minibatch.
-    pub last_batch: LastBatch,
-    /// How long a task is trained on.
-    pub budget: Budget,
-    /// What the weights of the network are drawn from.
-    #[serde(default, skip_serializing_if = "Weights::is_default")]
-    pub weights: Weights,
-}
-
-/// What the weights of a network are drawn from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weights {
-    /// U(−1/√inputs, 1/√inputs), biases too: PyTorch's default.
-    #[default]
-    FanIn,
-    /// Glorot & Bengio 2010, uniform; biases are 0.
-    Xavier,
-}
-
-impl Weights {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Default for Protocol {
-    /// Two layers of 400, Adam at 0.001, minibatches of 128, 2000 steps a task: van de Ven et al. 2022.
-    fn default() -> Self {
-        Self {
-            hidden: vec![400, 400],
-            heads: Heads::OneLayer,
-            optimizer: OptimizerConfig::adam(0.001),
-            reset_optimizer: false,
-            batch: 128,
-            last_batch: LastBatch::Drop,
-            budget: Budget::Iterations(2000),
-            weights: Weights::FanIn,
-        }
-    }
-}
 
 /// What a run gives: fractions, not percent.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,57 +48,257 @@ pub fn train(
     seed: u64,
     progress: &mut dyn FnMut(Progress) -> Result<()>,
 ) -> Result<Outcome> {
-    let curriculum = method.curriculum(stream)?;
-    let phases = curriculum.len().max(1);
-    let inputs: usize = stream.image.iter().product();
-    let widths: Vec<usize> =
-        std::iter::once(inputs).chain(protocol.hidden.iter().copied()).chain([stream.outputs]).collect();
-    let heads = match (protocol.heads, stream.scenario) {
-        (Heads::Apart, Scenario::Task) => stream.tasks.len(),
-        _ => 1,
-    };
-    let net = Mlp::with_heads(&widths, heads, DType::F32, &Device::Cpu, &mut cl_core::rng(seed, "weights"))?;
-    if protocol.weights == Weights::Xavier {
-        net.draw(Init::Xavier, Init::Zeros, &mut cl_core::rng(seed, "weights"))?;
-    }
-    let mut learner = Learner {
-        net,
-        optimizer: Optimizer::new(protocol.optimizer)?,
-        scenario: stream.scenario,
-        task: 0,
-        classes_per_task: stream.tasks.first().map_or(1, |task| task.classes.len()),
-    };
-    progress(Progress::Evaluate)?;
-    let mut outcome =
-        Outcome { baseline: accuracies(&*method, &learner, stream)?, r: Vec::new(), samples: 0 };
-    progress(Progress::Resume)?;
-    let mut done = 0;
-    for (phase, task) in curriculum.iter().enumerate() {
-        learner.task = phase;
-        if protocol.reset_optimizer {
-            learner.optimizer.reset();
-        }
-        let data = method.data(task)?;
-        let rng = cl_core::rng(seed, &format!("batches of phase {phase}"));
-        let mut batches = Batches::new(data.len(), protocol.batch, rng, protocol.last_batch)?;
-        let steps = match protocol.budget {
-            Budget::Iterations(n) => n * stream.tasks.len() / phases,
-            Budget::Epochs(n) => n * batches.per_epoch(),
+    Training::new(stream, method, protocol, seed)?.run(progress)
+}
+
+/// A run that can be stopped anywhere, saved, and gone on with: bit for bit as if it had never stopped.
+///
+/// ```
+/// use cl_data::{ClassOrder, Scenario};
+/// use cl_methods::train::{Budget, Progress, Training};
+/// use cl_methods::{Protocol, Registry};
+///
+/// let stream = cl_data::split(&cl_data::load("digits")?, 5, Scenario::Domain, ClassOrder::Fixed)?;
+/// let protocol = Protocol { hidden: vec![20], budget: Budget::Iterations(10), ..Protocol::default() };
+/// let build = || Registry::standard().build("ER", &serde_json::json!({}), 0);
+///
+/// // Stopped before the 26th of 50 steps, in the middle of the third task.
+/// let (mut method, mut halves) = (build()?, Vec::new());
+/// let mut training = Training::new(&stream, &mut *method, &protocol, 0)?;
+/// let stopped = training.run(&mut |progress| match progress {
+///     Progress::Step { done: 25, .. } => Err(cl_core::Error::Interrupted),
+///     _ => Ok(()),
+/// });
+/// assert!(stopped.is_err());
+/// halves.push(training.save()?);
+///
+/// // Elsewhere, later.
+/// let mut method = build()?;
+/// let mut training = Training::restore(&stream, &mut *method, &protocol, 0, &halves[0])?;
+/// let outcome = training.run(&mut |_| Ok(()))?;
+/// let in_one = Training::new(&stream, &mut *build()?, &protocol, 0)?.run(&mut |_| Ok(()))?;
+/// assert_eq!(outcome, in_one);
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+pub struct Training<'a> {
+    stream: &'a Stream,
+    method: &'a mut dyn Method,
+    protocol: &'a Protocol,
+    seed: u64,
+    curriculum: Vec<Task>,
+    learner: Learner,
+    outcome: Outcome,
+    at: At,
+    /// Steps taken in all.
+    done: usize,
+    /// What the present phase draws its batches from.
+    data: Option<Samples>,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum At {
+    /// Before an evaluation: of the untrained network, or after a phase.
+    Evaluation,
+    /// Between phases.
+    Border,
+    /// `left` steps before the end of a phase.
+    Phase { batches: Batches, left: usize },
+}
+
+/// What is saved of a run.
+#[derive(Serialize, Deserialize)]
+struct State<N = Mlp, O = Optimizer> {
+    /// What the run is of: stream, protocol and seed in words. Another one cannot go on with it.
+    of: String,
+    baseline: Vec<f64>,
+    r: Vec<Vec<f64>>,
+    samples: u64,
+    at: At,
+    done: usize,
+    net: N,
+    optimizer: O,
+    method: Vec<u8>,
+}
+
+const KIND: Kind = Kind::new("cl-methods/training", 1);
+
+impl<'a> Training<'a> {
+    /// A run before its first step.
+    ///
+    /// # Errors
+    /// A protocol that cannot be followed.
+    pub fn new(
+        stream: &'a Stream,
+        method: &'a mut dyn Method,
+        protocol: &'a Protocol,
+        seed: u64,
+    ) -> Result<Self> {
+        let curriculum = method.curriculum(stream)?;
+        let inputs: usize = stream.image.iter().product();
+        let widths: Vec<usize> =
+            std::iter::once(inputs).chain(protocol.hidden.iter().copied()).chain([stream.outputs]).collect();
+        let heads = match (protocol.heads, stream.scenario) {
+            (Heads::Apart, Scenario::Task) => stream.tasks.len(),
+            _ => 1,
         };
-        method.begin_task(&mut learner, task)?;
-        for step in 0..steps {
-            progress(Progress::Step { done: done + step, total: done + steps * (phases - phase) })?;
-            let batch = Batch { samples: data.gather(batches.next_batch())?, units: task.units };
-            outcome.samples += batch.samples.len() as u64;
-            method.observe(&mut learner, &batch)?;
+        let rng = &mut cl_core::rng(seed, "weights");
+        let net = Mlp::with_heads(&widths, heads, DType::F32, &Device::Cpu, rng)?;
+        if protocol.weights == Weights::Xavier {
+            net.draw(Init::Xavier, Init::Zeros, &mut cl_core::rng(seed, "weights"))?;
         }
-        done += steps;
-        method.end_task(&mut learner, task)?;
-        progress(Progress::Evaluate)?;
-        outcome.r.push(accuracies(&*method, &learner, stream)?);
-        progress(Progress::Resume)?;
+        let learner = Learner {
+            net,
+            optimizer: Optimizer::new(protocol.optimizer)?,
+            scenario: stream.scenario,
+            task: 0,
+            classes_per_task: stream.tasks.first().map_or(1, |task| task.classes.len()),
+        };
+        let outcome = Outcome { baseline: Vec::new(), r: Vec::new(), samples: 0 };
+        let at = At::Evaluation;
+        Ok(Self { stream, method, protocol, seed, curriculum, learner, outcome, at, done: 0, data: None })
     }
-    Ok(outcome)
+
+    /// On to the end. An error from `progress`, which is called before every step and around every evaluation, stops
+    /// the run there: it can be saved, or gone on with.
+    ///
+    /// # Errors
+    /// Those of the method and of `progress`.
+    pub fn run(&mut self, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<Outcome> {
+        loop {
+            // The phase that runs, or comes.
+            let (phase, phases) = (self.outcome.r.len(), self.curriculum.len());
+            let Some(task) = self.curriculum.get(phase) else { return Ok(self.outcome.clone()) };
+            match &mut self.at {
+                At::Evaluation => {
+                    progress(Progress::Evaluate)?;
+                    let row = accuracies(&*self.method, &self.learner, self.stream)?;
+                    if self.outcome.baseline.is_empty() {
+                        self.outcome.baseline = row;
+                    } else {
+                        self.outcome.r.push(row);
+                    }
+                    self.at = At::Border;
+                    progress(Progress::Resume)?;
+                }
+                At::Border => {
+                    self.learner.task = phase;
+                    if self.protocol.reset_optimizer {
+                        self.learner.optimizer.reset();
+                    }
+                    let data = self.method.data(task)?;
+                    let rng = cl_core::rng(self.seed, &format!("batches of phase {phase}"));
+                    let batches =
+                        Batches::new(data.len(), self.protocol.batch, rng, self.protocol.last_batch)?;
+                    let left = steps(self.protocol.budget, &batches, self.stream.tasks.len(), phases);
+                    self.method.begin_task(&mut self.learner, task)?;
+                    self.data = Some(data);
+                    self.at = At::Phase { batches, left };
+                }
+                At::Phase { left: 0, .. } => {
+                    self.method.end_task(&mut self.learner, task)?;
+                    self.data = None;
+                    self.at = At::Evaluation;
+                }
+                At::Phase { batches, left } => {
+                    // Phases to come are taken to be as long as this one.
+                    let each = steps(self.protocol.budget, batches, self.stream.tasks.len(), phases);
+                    let total = self.done + *left + each * (phases - phase - 1);
+                    progress(Progress::Step { done: self.done, total })?;
+                    let data = match &self.data {
+                        Some(data) => data,
+                        None => self.data.insert(self.method.data(task)?),
+                    };
+                    let batch = Batch { samples: data.gather(batches.next_batch())?, units: task.units };
+                    self.outcome.samples += batch.samples.len() as u64;
+                    self.method.observe(&mut self.learner, &batch)?;
+                    self.done += 1;
+                    *left -= 1;
+                }
+            }
+        }
+    }
+
+    /// The run as it stands, between two steps.
+    ///
+    /// # Errors
+    /// The method cannot be saved.
+    pub fn save(&self) -> Result<Vec<u8>> {
+        let state = State {
+            of: self.identity(),
+            baseline: self.outcome.baseline.clone(),
+            r: self.outcome.r.clone(),
+            samples: self.outcome.samples,
+            at: self.at.clone(),
+            done: self.done,
+            net: &self.learner.net,
+            optimizer: &self.learner.optimizer,
+            method: self.method.save()?,
+        };
+        snapshot::to_bytes(KIND, &state)
+    }
+
+    /// A run that [`save`](Self::save) has kept; `stream`, `protocol` and `seed` are as they were, `method` is made with the
+    /// same coefficients.
+    ///
+    /// # Errors
+    /// What is not a saved run, or one of another stream, protocol, seed or method.
+    pub fn restore(
+        stream: &'a Stream,
+        method: &'a mut dyn Method,
+        protocol: &'a Protocol,
+        seed: u64,
+        saved: &[u8],
+    ) -> Result<Self> {
+        let state: State = snapshot::from_bytes(saved, KIND)?;
+        let mut new = Self::new(stream, method, protocol, seed)?;
+        let wrong = |why: String| Error::invalid("saved run", why);
+        if state.of != new.identity() {
+            return Err(wrong(format!("it is of {}, not of {}", state.of, new.identity())));
+        }
+        let fits = |row: &Vec<f64>| row.len() == stream.tasks.len();
+        let shapes = |net: &Mlp| net.params().iter().map(|p| p.var.dims().to_vec()).collect::<Vec<_>>();
+        if state.r.len() > new.curriculum.len()
+            || !state.r.iter().all(fits)
+            || shapes(&state.net) != shapes(&new.learner.net)
+        {
+            return Err(wrong("its parts do not fit together".to_owned()));
+        }
+        new.method.restore(&state.method)?;
+        new.learner.net = state.net;
+        new.learner.optimizer = state.optimizer;
+        new.learner.task = match state.at {
+            // The next phase sets it when it begins.
+            At::Border => state.r.len().saturating_sub(1),
+            At::Phase { .. } | At::Evaluation => state.r.len(),
+        };
+        new.outcome = Outcome { baseline: state.baseline, r: state.r, samples: state.samples };
+        (new.at, new.done) = (state.at, state.done);
+        Ok(new)
+    }
+
+    /// The network as it is now.
+    pub fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    /// What a saved run must agree in with the one that goes on.
+    fn identity(&self) -> String {
+        let Stream { name, scenario, tasks, outputs, class_order, image } = self.stream;
+        let sizes: Vec<_> = tasks.iter().map(|task| (task.train.len(), task.test.len())).collect();
+        format!(
+            "{name}, {scenario}, samples {sizes:?}, {outputs} outputs, classes {class_order:?}, images {image:?}, seed {}, {:?}",
+            self.seed, self.protocol
+        )
+    }
+}
+
+/// Steps of a phase: the budget is for each task, and a phase may be of all of them.
+fn steps(budget: Budget, batches: &Batches, tasks: usize, phases: usize) -> usize {
+    match budget {
+        Budget::Iterations(n) => n * tasks / phases,
+        Budget::Epochs(n) => n * batches.per_epoch(),
+    }
 }
 
 /// Accuracy on the test samples of every task. Where the task is given, the decision is among its units;

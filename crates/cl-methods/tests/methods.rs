@@ -6,9 +6,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use cl_data::{ClassOrder, Scenario};
-use cl_methods::Registry;
-use common::{Run, run, stream};
+use cl_core::Error;
+use cl_data::{ClassOrder, Scenario, Stream};
+use cl_methods::train::{Progress, Training};
+use cl_methods::{Protocol, Registry};
+use common::{Run, bits, run, stream};
 use serde_json::{Value, json};
 
 /// Coefficients under which every method has an effect within a few steps.
@@ -149,6 +151,68 @@ fn a_run_is_a_function_of_its_seed() {
         let other = run(name, strong(name), &stream, 8, 8);
         assert_ne!(of_seed_7.params, other.params, "{name}");
         assert_ne!(of_seed_7.outcome.baseline, other.outcome.baseline);
+    }
+}
+
+/// Stopped in the middle of a task, and where an evaluation comes, saved, and gone on with by another method of the same
+/// coefficients: the same numbers to the last bit.
+#[test]
+fn every_run_goes_on_where_it_stopped() {
+    let protocol = common::protocol(6);
+    for scenario in Scenario::ALL {
+        let stream = stream(scenario, 3);
+        for name in Registry::standard().names() {
+            let build = || Registry::standard().build(name, &strong(name), 5).unwrap();
+            let (mut whole, mut method) = (build(), build());
+            let mut in_one = Training::new(&stream, &mut *whole, &protocol, 5).unwrap();
+            let expected = in_one.run(&mut |_| Ok(())).unwrap();
+            let mut saved = Training::new(&stream, &mut *method, &protocol, 5).unwrap().save().unwrap();
+            // Before a step, or before the next evaluation.
+            for stop in [Some(0), Some(2), None, Some(6), Some(9), None, Some(14)] {
+                let mut method = build();
+                let mut training = Training::restore(&stream, &mut *method, &protocol, 5, &saved).unwrap();
+                let stopped = training.run(&mut |progress| match (progress, stop) {
+                    (Progress::Step { done, .. }, Some(stop)) if done == stop => Err(Error::Interrupted),
+                    (Progress::Evaluate, None) => Err(Error::Interrupted),
+                    _ => Ok(()),
+                });
+                // All tasks at once end earlier.
+                assert!(stopped.is_err() || name == "Joint", "{name} {scenario} {stop:?}");
+                saved = training.save().unwrap();
+            }
+            let mut method = build();
+            let mut last = Training::restore(&stream, &mut *method, &protocol, 5, &saved).unwrap();
+            assert_eq!(last.run(&mut |_| Ok(())).unwrap(), expected, "{name} {scenario}");
+            assert_eq!(bits(last.learner()), bits(in_one.learner()), "{name} {scenario}");
+            // All that the method has become: what it would save.
+            assert!(last.save().unwrap() == in_one.save().unwrap(), "{name} {scenario}");
+        }
+    }
+}
+
+/// What is not a saved run, or one of another run, is refused.
+#[test]
+fn a_foreign_run_is_refused() {
+    let (stream, protocol) = (stream(Scenario::Task, 2), common::protocol(6));
+    let build = |name: &str| Registry::standard().build(name, &json!({}), 0).unwrap();
+    let saved = Training::new(&stream, &mut *build("EWC"), &protocol, 0).unwrap().save().unwrap();
+    let refused = |name: &str, stream: &Stream, protocol: &Protocol, seed, bytes: &[u8]| -> String {
+        let mut method = build(name);
+        Training::restore(stream, &mut *method, protocol, seed, bytes).err().unwrap().to_string()
+    };
+    let other = Protocol { batch: 31, ..protocol.clone() };
+    assert!(refused("EWC", &stream, &other, 0, &saved).contains("batch: 31"));
+    assert!(refused("EWC", &stream, &protocol, 1, &saved).contains("seed 1"));
+    let longer = common::stream(Scenario::Task, 3);
+    assert!(refused("EWC", &longer, &protocol, 0, &saved).contains("saved run"));
+    assert!(refused("SI", &stream, &protocol, 0, &saved).contains("cl-methods/si"));
+    for cut in [0, 1, 50, saved.len() / 2, saved.len() - 1] {
+        refused("EWC", &stream, &protocol, 0, &saved[..cut]);
+    }
+    for at in [3, 20, saved.len() / 2, saved.len() - 1] {
+        let mut altered = saved.clone();
+        altered[at] ^= 4;
+        refused("EWC", &stream, &protocol, 0, &altered);
     }
 }
 

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Module, Tensor, Var};
 use cl_core::init::Init;
 use cl_core::{Activation, Params, Result, Rng, TensorOps};
+use serde::{Deserialize, Serialize};
 
 /// y = act(xWᵀ + b) in one node of the graph: see [`TensorOps::linear`].
 ///
@@ -15,11 +16,13 @@ use cl_core::{Activation, Params, Result, Rng, TensorOps};
 /// assert_eq!(y.dims(), [5, 2]);
 /// # Ok::<(), cl_core::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Linear {
     /// W (outputs, inputs).
+    #[serde(with = "cl_core::snapshot::tensor")]
     pub weight: Var,
     /// b (outputs).
+    #[serde(with = "cl_core::snapshot::tensor")]
     pub bias: Var,
     /// What follows the affine map.
     pub activation: Activation,

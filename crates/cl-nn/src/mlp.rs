@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Module, Tensor, Var};
 use cl_core::init::Init;
 use cl_core::per_sample::{backward, sum_of_squares};
 use cl_core::{Activation, Error, Params, Result, Rng, TensorOps};
+use serde::{Deserialize, Serialize};
 
 use crate::{Linear, PerSample};
 
@@ -30,7 +31,10 @@ use crate::{Linear, PerSample};
 /// assert_eq!(gradients.len(), 6);
 /// # Ok::<(), cl_core::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+///
+/// Serde keeps every bit of it, and what is frozen; a restored network is on the CPU.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct Mlp {
     /// The hidden layers.
     hidden: Vec<Linear>,
@@ -171,6 +175,57 @@ impl Mlp {
         let features = all.last().expect("the input is there");
         all.push(features.linear(&weight.detach(), Some(&bias.detach()), Activation::Identity)?);
         Ok(all)
+    }
+}
+
+/// What serde keeps of an [`Mlp`].
+#[derive(Serialize, Deserialize)]
+struct Saved<L = Vec<Linear>> {
+    hidden: L,
+    heads: L,
+    /// The group of each parameter, and whether it is frozen.
+    params: Vec<(String, bool)>,
+}
+
+impl Serialize for Mlp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let params = self.params.iter().map(|param| (param.group.clone(), param.frozen)).collect();
+        Saved { hidden: &self.hidden, heads: &self.heads, params }.serialize(serializer)
+    }
+}
+
+impl TryFrom<Saved> for Mlp {
+    type Error = Error;
+
+    fn try_from(saved: Saved) -> Result<Self> {
+        let wrong = |why: &str| Error::invalid("saved network", why);
+        let fits = |layer: &Linear, inputs: Option<usize>| {
+            let weight = layer.weight.dims();
+            let right = weight.len() == 2 && layer.bias.dims() == &weight[..1];
+            right && inputs.is_none_or(|inputs| inputs == weight[1])
+        };
+        let mut inputs = None;
+        for layer in &saved.hidden {
+            if !fits(layer, inputs) {
+                return Err(wrong("its layers do not fit together"));
+            }
+            inputs = Some(layer.weight.dims()[0]);
+        }
+        // Heads stand beside one another: all have the same inputs.
+        let inputs = inputs.or(saved.heads.first().and_then(|head| head.weight.dims().get(1).copied()));
+        if saved.heads.is_empty() || !saved.heads.iter().all(|head| fits(head, inputs)) {
+            return Err(wrong("its heads do not fit its layers"));
+        }
+        let mut net = Self::of(saved.hidden, saved.heads)?;
+        if net.params.len() != saved.params.len() {
+            return Err(wrong("not every parameter has a group"));
+        }
+        let names: Vec<String> = net.params.names().map(str::to_owned).collect();
+        for (name, (group, frozen)) in names.iter().zip(saved.params) {
+            net.params.freeze(name, frozen)?;
+            net.params.set_group(name, &group)?;
+        }
+        Ok(net)
     }
 }
 

@@ -73,7 +73,7 @@ impl Method for Recorder {
         self.inner.curriculum(stream)
     }
 
-    fn data(&mut self, task: &Task) -> Result<Samples> {
+    fn data(&self, task: &Task) -> Result<Samples> {
         self.inner.data(task)
     }
 

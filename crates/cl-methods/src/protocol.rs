@@ -1,0 +1,88 @@
+//! Everything about training that is not the method.
+
+use cl_data::LastBatch;
+use cl_nn::OptimizerConfig;
+use serde::{Deserialize, Serialize};
+
+/// How long a task is trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Budget {
+    /// So many steps per task.
+    Iterations(usize),
+    /// So many passes over the data of the task.
+    Epochs(usize),
+}
+
+/// How the output units of the task scenario are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heads {
+    /// As blocks of one layer (van de Ven et al. 2022): the optimizer counts its steps for all at once.
+    #[default]
+    OneLayer,
+    /// As layers of their own (Hsu et al. 2018): each begins with its task.
+    Apart,
+}
+
+impl Heads {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Everything about training that is not the method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Protocol {
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+    /// How the output units of the task scenario are kept.
+    #[serde(default, skip_serializing_if = "Heads::is_default")]
+    pub heads: Heads,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// Whether it forgets its state at the beginning of each task.
+    pub reset_optimizer: bool,
+    /// Samples in a minibatch.
+    pub batch: usize,
+    /// What becomes of the samples that do not fill a minibatch.
+    pub last_batch: LastBatch,
+    /// How long a task is trained on.
+    pub budget: Budget,
+    /// What the weights of the network are drawn from.
+    #[serde(default, skip_serializing_if = "Weights::is_default")]
+    pub weights: Weights,
+}
+
+/// What the weights of a network are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// U(−1/√inputs, 1/√inputs), biases too: PyTorch's default.
+    #[default]
+    FanIn,
+    /// Glorot & Bengio 2010, uniform; biases are 0.
+    Xavier,
+}
+
+impl Weights {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Protocol {
+    /// Two layers of 400, Adam at 0.001, minibatches of 128, 2000 steps a task: van de Ven et al. 2022.
+    fn default() -> Self {
+        Self {
+            hidden: vec![400, 400],
+            heads: Heads::OneLayer,
+            optimizer: OptimizerConfig::adam(0.001),
+            reset_optimizer: false,
+            batch: 128,
+            last_batch: LastBatch::Drop,
+            budget: Budget::Iterations(2000),
+            weights: Weights::FanIn,
+        }
+    }
+}
