@@ -103,7 +103,7 @@ enum At {
     /// Between phases.
     Border,
     /// `left` steps before the end of a phase.
-    Phase { batches: Batches, left: usize },
+    Phase { batches: Box<Batches>, left: usize },
 }
 
 /// What is saved of a run.
@@ -193,7 +193,7 @@ impl<'a> Training<'a> {
                     let left = steps(self.protocol.budget, &batches, self.stream.tasks.len(), phases);
                     self.method.begin_task(&mut self.learner, task)?;
                     self.data = Some(data);
-                    self.at = At::Phase { batches, left };
+                    self.at = At::Phase { batches: Box::new(batches), left };
                 }
                 At::Phase { left: 0, .. } => {
                     self.method.end_task(&mut self.learner, task)?;
