@@ -1,6 +1,7 @@
 //! Synaptic Intelligence (Zenke et al. 2017): importance from the path that training took.
 
-use cl_core::Result;
+use candle_core::Tensor;
+use cl_core::{Error, Result};
 use cl_data::Task;
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +27,13 @@ pub struct Config {
     pub xi: f64,
     /// Which gradient the path integral takes.
     pub gradient: Gradient,
+    /// What the elements of gradients are clipped to, if they are (Mammoth: 1).
+    pub clip: Option<f64>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { c: 0.1, xi: 0.1, gradient: Gradient::Task }
+        Self { c: 0.1, xi: 0.1, gradient: Gradient::Task, clip: None }
     }
 }
 
@@ -45,6 +48,12 @@ impl Si {
     pub fn new(config: Config) -> Result<Self> {
         // Bad coefficients are refused here, not when the first task begins.
         cl_regularize::Si::new(Self::inner(config), &cl_core::Params::new())?;
+        if let Some(clip) = config.clip.filter(|clip| !(*clip > 0.0 && clip.is_finite())) {
+            return Err(Error::invalid(
+                "clip",
+                format!("{clip} is not a positive number; null clips nothing"),
+            ));
+        }
         Ok(Self { config, si: None })
     }
 
@@ -78,11 +87,51 @@ impl Method for Si {
                 (whole.clone(), whole)
             }
         };
+        let clipped = |gradients: Vec<Tensor>| -> Result<Vec<Tensor>> {
+            let Some(clip) = self.config.clip else { return Ok(gradients) };
+            gradients.iter().map(|g| Ok(g.clamp(-clip, clip)?)).collect()
+        };
+        let (step, path) = (clipped(step)?, clipped(path)?);
         learner.apply(&step)?;
         si.after_step(learner.net.params(), &path) // ω ← ω − g·Δθ (eq. 3)
     }
 
     fn end_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         self.si.as_mut().expect("begin_task made it").consolidate(learner.net.params())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{batch, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// The step is the gradient, each element within the bounds; the path is that of the clipped gradient.
+    #[test]
+    fn gradients_are_clipped_element_by_element() {
+        let (tasks, mut learner) = (tasks(Scenario::Domain, 1, 20), learner(Scenario::Domain, 1));
+        let clip = 0.05f32;
+        let config = Config { c: 1.0, xi: 0.5, gradient: Gradient::Whole, clip: Some(f64::from(clip)) };
+        let mut si = Si::new(config).unwrap();
+        si.begin_task(&mut learner, &tasks[0]).unwrap();
+        let batch = batch(&tasks[0], 0, 9);
+        let plain = gradient(&learner, &learner.loss(&batch).unwrap());
+        assert!(plain.iter().any(|g| g.abs() > clip) && plain.iter().any(|g| g.abs() < clip && *g != 0.0));
+        let found = moved(&mut learner, |learner| si.observe(learner, &batch).unwrap());
+        for (found, plain) in found.iter().zip(&plain) {
+            assert!((found - plain.clamp(-clip, clip)).abs() < 1e-6, "{found} {plain}");
+        }
+        // With steps of 1, ω = g² of the clipped gradient, and Δ = g.
+        si.end_task(&mut learner, &tasks[0]).unwrap();
+        let omega: Vec<f32> =
+            si.si.unwrap().importance().flat_map(|t| t.flatten_all().unwrap().to_vec1().unwrap()).collect();
+        for (omega, step) in omega.iter().zip(&found) {
+            assert!((omega - step * step / (step * step + 0.5)).abs() < 1e-5, "{omega} {step}");
+        }
+        for bad in [0.0, -1.0, f64::NAN] {
+            assert!(Si::new(Config { clip: Some(bad), ..config }).is_err());
+        }
     }
 }

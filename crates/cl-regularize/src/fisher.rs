@@ -25,6 +25,9 @@ pub enum Fisher {
     Sampled,
     /// The true class: the "empirical Fisher", which is no Fisher information.
     Empirical,
+    /// The true class, weighted by the network's probability of it: one term of the sum of [`Exact`](Self::Exact)
+    /// (Mammoth).
+    Weighted,
     /// The most probable class (Hsu et al. 2018).
     Predicted,
     /// The square of the mean gradient of a minibatch of this size with true classes (Avalanche,
@@ -136,6 +139,10 @@ impl Fisher {
         Ok(match self {
             Self::Exact | Self::ExactOn(_) => range.zip(p).collect(),
             Self::Empirical | Self::Batched(_) => vec![(target as usize, 1.0)],
+            Self::Weighted => {
+                let target = target as usize;
+                vec![(target, p[target - range.start])]
+            }
             Self::Predicted => {
                 let best = p.iter().enumerate().fold(0, |best, (i, &q)| if q > p[best] { i } else { best });
                 vec![(range.start + best, 1.0)]

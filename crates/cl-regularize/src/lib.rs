@@ -28,7 +28,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`Fisher`] | the diagonal Fisher information, by six estimators that are not the same thing |
+//! | [`Fisher`] | the diagonal Fisher information, by seven estimators that are not the same thing |
 //! | [`Ewc`] | a quadratic penalty per task, or one that is carried on and decays |
 //! | [`AdaptiveEwc`] | the Fisher as a running mean over training steps, small values set to zero |
 //! | [`Si`] | importance from the path that training took |

@@ -73,14 +73,24 @@ fn by_hand_on_three_classes() {
     let exact = toy.expectation(|_, p, c| p[c]);
     let empirical = toy.expectation(|i, _, c| is(toy.y[i] as usize == c));
     let predicted = toy.expectation(|_, p, c| is(best(p) == c));
-    for (fisher, expected) in
-        [(Fisher::Exact, &exact), (Fisher::Empirical, &empirical), (Fisher::Predicted, &predicted)]
-    {
+    let weighted = toy.expectation(|i, p, c| if toy.y[i] as usize == c { p[c] } else { 0.0 });
+    for (fisher, expected) in [
+        (Fisher::Exact, &exact),
+        (Fisher::Empirical, &empirical),
+        (Fisher::Predicted, &predicted),
+        (Fisher::Weighted, &weighted),
+    ] {
         assert_close(&estimate(fisher, &toy.net, &x, &y, Units::All), expected, 1e-14);
         assert_close(&by_loop(fisher, &toy.net, &x, &y, Units::All), expected, 1e-14);
     }
     // They are not the same thing.
-    for (a, b) in [(&exact, &empirical), (&exact, &predicted), (&empirical, &predicted)] {
+    for (a, b) in [
+        (&exact, &empirical),
+        (&exact, &predicted),
+        (&empirical, &predicted),
+        (&weighted, &empirical),
+        (&weighted, &exact),
+    ] {
         assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() > 1e-3), "{a:?} and {b:?}");
     }
 }
@@ -114,11 +124,12 @@ fn sampled_is_exact_in_the_mean() {
     }
 }
 
-const ESTIMATORS: [Fisher; 8] = [
+const ESTIMATORS: [Fisher; 9] = [
     Fisher::Exact,
     Fisher::ExactOn(100),
     Fisher::Sampled,
     Fisher::Empirical,
+    Fisher::Weighted,
     Fisher::Predicted,
     Fisher::Batched(1),
     Fisher::Batched(32),
@@ -169,7 +180,8 @@ fn a_data_set_listed_twice_has_the_same_fisher() {
     let net = net(&[4, 8, 3]);
     let (x, y) = (normal(&[37, 4], 4), targets(37, 3));
     let (xx, yy) = (Tensor::cat(&[&x, &x], 0).unwrap(), Tensor::cat(&[&y, &y], 0).unwrap());
-    for fisher in [Fisher::Exact, Fisher::Empirical, Fisher::Predicted, Fisher::Batched(1)] {
+    for fisher in [Fisher::Exact, Fisher::Empirical, Fisher::Weighted, Fisher::Predicted, Fisher::Batched(1)]
+    {
         let (once, twice) =
             (estimate(fisher, &net, &x, &y, Units::All), estimate(fisher, &net, &xx, &yy, Units::All));
         assert_close(&once, &twice, 1e-13);
@@ -252,7 +264,7 @@ fn what_cannot_be_estimated_is_an_error() {
         assert!(of(fisher, &x, &y, Units::All).contains("0 samples"));
     }
     let beyond = Tensor::new(&[0u32, 1, 2, 3, 6], &Device::Cpu).unwrap();
-    for fisher in [Fisher::Exact, Fisher::Sampled, Fisher::Empirical, Fisher::Predicted] {
+    for fisher in [Fisher::Exact, Fisher::Sampled, Fisher::Empirical, Fisher::Weighted, Fisher::Predicted] {
         assert!(of(fisher, &x, &beyond, Units::All).contains("6 is not an active unit"));
         assert!(of(fisher, &x, &y, Units::First(2)).contains("is not an active unit"));
     }

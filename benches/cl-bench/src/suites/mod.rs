@@ -4,7 +4,7 @@
 //! A row of a table is one line here. The names of methods are those of the registry; a row may have a
 //! name of its own where the paper has one.
 
-mod der_rotated;
+mod der;
 mod gem_rotations;
 mod gss_disjoint;
 mod split_digits;
@@ -145,7 +145,8 @@ pub fn suites() -> Vec<Suite> {
         split_mnist::suite(),
         split_mnist_hsu::suite(),
         gem_rotations::suite(),
-        der_rotated::suite(),
+        der::rotated(),
+        der::permuted(),
         gss_disjoint::suite(),
     ]
 }
@@ -209,7 +210,7 @@ mod tests {
         let error = suite("split-mnits").unwrap_err().to_string();
         assert!(
             error.contains(
-                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint"
+                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, der-permuted, gss-disjoint"
             ),
             "{error}"
         );
