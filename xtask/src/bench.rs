@@ -10,6 +10,7 @@ use cl_bench::cliffwalk;
 use cl_bench::results::Results;
 use cl_bench::runner::{self, Options};
 use cl_bench::suites;
+use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
 use cl_data::Scenario;
 use cl_methods::Registry;
@@ -30,10 +31,13 @@ pub struct Args {
     /// How many seeds (default: as the suite says)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
+    /// How much is run: smoke, quick or paper; only paper is compared with the paper
+    #[arg(long, default_value = "paper")]
+    tier: Tier,
     /// Runs at the same time, one thread each (default: one for each core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
-    /// Where results and report go (default: bench-out/SUITE)
+    /// Where results and report go (default: bench-out/SUITE, with -TIER behind it where that is not paper)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Forget what is stored in the folder and begin anew
@@ -60,6 +64,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || !args.methods.is_empty()
             || args.seeds.is_some()
             || args.jobs.is_some()
+            || args.tier != Tier::Paper
             || args.fresh
         {
             bail!("{} takes --peers, --venv, --case, --rounds, --out and --check, no other flag", args.suite);
@@ -72,17 +77,22 @@ pub fn main(args: Args) -> Result<ExitCode> {
     }
     args.speed.refuse_for_suites()?;
     if args.suite == cliffwalk::NAME {
-        if args.scenario.is_some() || !args.methods.is_empty() || args.jobs.is_some() || args.fresh {
+        if args.scenario.is_some()
+            || !args.methods.is_empty()
+            || args.jobs.is_some()
+            || args.fresh
+            || args.tier != Tier::Paper
+        {
             bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
         }
         catch_interrupt()?;
         return crate::cliffwalk::main(args.seeds, args.out, args.check, &STOP);
     }
-    let suite = suites::suite(&args.suite)?;
+    let suite = args.tier.of(suites::suite(&args.suite)?);
     if let Some(code) = one_thread_each()? {
         return Ok(code);
     }
-    let out = args.out.unwrap_or_else(|| PathBuf::from("bench-out").join(suite.name));
+    let out = args.out.unwrap_or_else(|| default_out(suite.name, args.tier));
     if args.fresh {
         forget(&out)?;
     }
@@ -122,6 +132,14 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn default_out(suite: &str, tier: Tier) -> PathBuf {
+    let folder = match tier {
+        Tier::Paper => suite.to_owned(),
+        Tier::Smoke | Tier::Quick => format!("{suite}-{}", tier.name()),
+    };
+    PathBuf::from("bench-out").join(folder)
 }
 
 /// The first ctrl-C ends runs at their next step, the second at once.

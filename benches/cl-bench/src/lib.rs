@@ -6,6 +6,7 @@
 //! | [`suites`] | the tables as data: protocols, coefficients, published numbers and where they were read |
 //! | [`runner`] | makes the runs that are missing, many at once, one thread each |
 //! | [`results`] | the file of finished runs: append-only, torn lines cut off, locked |
+//! | [`tier`] | how much of a suite is run |
 //! | [`unfinished`] | runs that were stopped, to be gone on with |
 //! | [`published`] | whether two means agree |
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
@@ -22,6 +23,7 @@ pub mod results;
 pub mod runner;
 pub mod speed;
 pub mod suites;
+pub mod tier;
 pub mod unfinished;
 
 /// The README's examples are tests.

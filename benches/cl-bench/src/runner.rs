@@ -274,6 +274,16 @@ impl Shared<'_> {
 
 /// The tasks of a run: all that is drawn comes from its seed.
 fn stream(data: &DataSet, setting: &Setting, scenario: Scenario, seed: u64) -> Result<Stream> {
+    let mut stream = whole_stream(data, setting, scenario, seed)?;
+    if let Some(n) = setting.test_samples {
+        for task in &mut stream.tasks {
+            task.test = task.test.first(n)?;
+        }
+    }
+    Ok(stream)
+}
+
+fn whole_stream(data: &DataSet, setting: &Setting, scenario: Scenario, seed: u64) -> Result<Stream> {
     let train = match setting.train_samples {
         Some(n) => TrainSamples::Drawn { n, seed },
         None => TrainSamples::All,
@@ -438,7 +448,13 @@ fn protocol(suite: &Suite) -> Vec<(String, String)> {
         ("optimizer reset between tasks", protocol.reset_optimizer.to_string()),
         ("minibatch", format!("{}, last one: {}", protocol.batch, json!(protocol.last_batch))),
         ("budget per task", json!(protocol.budget).to_string()),
-        ("evaluated on", "all test samples of every task, after every task".to_owned()),
+        (
+            "evaluated on",
+            match setting.test_samples {
+                None => "all test samples of every task, after every task".to_owned(),
+                Some(n) => format!("the first {n} test samples of every task, after every task"),
+            },
+        ),
     ];
     match setting.kind {
         Kind::Split => lines.extend([

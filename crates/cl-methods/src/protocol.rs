@@ -12,6 +12,25 @@ pub enum Budget {
     Iterations(usize),
     /// So many passes over the data of the task.
     Epochs(usize),
+    /// A part of so many passes: the first of their steps, for a short look at a long protocol.
+    Part {
+        /// Passes of the whole.
+        epochs: usize,
+        /// One step of so many is taken; one at least.
+        of: usize,
+    },
+}
+
+impl Budget {
+    /// One step of `of`, rounded up.
+    pub fn part(self, of: usize) -> Self {
+        let of = of.max(1);
+        match self {
+            Self::Iterations(n) => Self::Iterations(n.div_ceil(of)),
+            Self::Epochs(epochs) => Self::Part { epochs, of },
+            Self::Part { epochs, of: other } => Self::Part { epochs, of: of.saturating_mul(other) },
+        }
+    }
 }
 
 /// How the output units of the task scenario are kept.

@@ -298,6 +298,7 @@ fn steps(budget: Budget, batches: &Batches, tasks: usize, phases: usize) -> usiz
     match budget {
         Budget::Iterations(n) => n * tasks / phases,
         Budget::Epochs(n) => n * batches.per_epoch(),
+        Budget::Part { epochs, of } => (epochs * batches.per_epoch()).div_ceil(of.max(1)),
     }
 }
 

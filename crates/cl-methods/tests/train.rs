@@ -69,6 +69,8 @@ fn a_budget_is_steps_or_passes_over_the_data() {
 
     let epochs = |last_batch| Protocol { budget: Budget::Epochs(2), last_batch, ..protocol(0) };
     let (kept, dropped) = (sizes(&epochs(LastBatch::Keep)), sizes(&epochs(LastBatch::Drop)));
+    let quarter = Protocol { budget: Budget::Epochs(2).part(4), ..epochs(LastBatch::Keep) };
+    let part = sizes(&quarter);
     for (phase, task) in stream.tasks.iter().enumerate() {
         let n = task.train.len();
         let seen = |batches: &[(usize, usize)]| -> (usize, usize) {
@@ -78,6 +80,8 @@ fn a_budget_is_steps_or_passes_over_the_data() {
         assert_ne!(n % 32, 0);
         assert_eq!(seen(&kept), (2 * n.div_ceil(32), 2 * n));
         assert_eq!(seen(&dropped), (2 * (n / 32), 2 * (n / 32) * 32));
+        // A part of them: the same steps, fewer.
+        assert_eq!(seen(&part), (n.div_ceil(32).div_ceil(2), n.div_ceil(32).div_ceil(2) * 32));
     }
 }
 

@@ -93,6 +93,7 @@ fn setting(kind: Kind, lr: f64) -> Setting {
         normalise: None,
         kind,
         train_samples: None,
+        test_samples: None,
         tasks: 20,
         classes: Classes::Fixed,
         active: Active::All,

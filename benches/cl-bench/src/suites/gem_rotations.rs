@@ -25,6 +25,7 @@ pub(super) fn suite() -> Suite {
         normalise: None,
         kind: Kind::Rotated { below: 180.0, rising: true },
         train_samples: Some(1000),
+        test_samples: None,
         tasks: 20,
         classes: Classes::Fixed,
         active: Active::All,

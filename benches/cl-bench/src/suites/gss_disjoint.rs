@@ -29,6 +29,7 @@ pub(super) fn suite() -> Suite {
             normalise: None,
             kind: Kind::Split,
             train_samples: Some(1000),
+            test_samples: None,
             tasks: 5,
             classes: Classes::Fixed,
             active: Active::All,

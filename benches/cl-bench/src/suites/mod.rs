@@ -55,6 +55,9 @@ pub struct Setting {
     /// Training samples of each task, drawn for it, where it has not all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_samples: Option<usize>,
+    /// Test samples of each task, its first, where it has not all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_samples: Option<usize>,
     /// How many tasks there are.
     pub tasks: usize,
     /// The order of the classes.

@@ -13,6 +13,7 @@ pub(super) fn suite() -> Suite {
         normalise: None,
         kind: Kind::Split,
         train_samples: None,
+        test_samples: None,
         tasks: 5,
         classes: Classes::PerSeed,
         active: Active::All,

@@ -25,6 +25,7 @@ pub(super) fn suite() -> Suite {
             normalise: None,
             kind: Kind::Split,
             train_samples: None,
+            test_samples: None,
             tasks: 5,
             classes: Classes::VanDeVen,
             active: Active::All,

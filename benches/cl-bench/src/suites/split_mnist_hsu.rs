@@ -35,6 +35,7 @@ pub(super) fn suite() -> Suite {
         normalise: Some((0.1, 0.2752)),
         kind: Kind::Split,
         train_samples: None,
+        test_samples: None,
         tasks: 5,
         classes: Classes::Fixed,
         active: Active::SeenSoFar,

@@ -62,6 +62,15 @@ impl TaskSamples {
         self.transform.apply(&self.plain.gather(rows)?, self.image)
     }
 
+    /// The first `n` of them, or all where there are no more.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn first(&self, n: usize) -> Result<Self> {
+        let plain = self.plain.slice(0..n.min(self.len()))?;
+        Ok(Self { plain, transform: self.transform.clone(), image: self.image })
+    }
+
     /// The samples of a range of rows.
     ///
     /// # Errors
