@@ -111,7 +111,10 @@ mod tests {
         let text = |task, layer| -> String {
             gates.open(task, layer, 16).into_iter().map(|open| if open { '1' } else { '0' }).collect()
         };
-        assert_eq!([text(0, 0), text(1, 0), text(0, 1)], ["", "", ""]);
+        assert_eq!(
+            [text(0, 0), text(1, 0), text(0, 1)],
+            ["0100100110101011", "1100100101110010", "1010010100101101"]
+        );
         Ok(())
     }
 }

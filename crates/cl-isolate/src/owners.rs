@@ -101,7 +101,8 @@ mod tests {
         #[test]
         fn strange_words_are_refused(len in 0..70usize, most in 0..9u16, words in prop::collection::vec(any::<u64>(), 0..5)) {
             if let Ok(owners) = Owners::from_words(len, most, words.clone()) {
-                prop_assert_eq!(Owners::pack(&owners.ids(), most).words(), &words[..]);
+                prop_assert_eq!(&Owners::pack(&owners.ids(), most), &owners);
+                prop_assert_eq!(owners.words(), &words[..]);
                 prop_assert!(owners.ids().iter().all(|&id| id <= most));
             }
         }

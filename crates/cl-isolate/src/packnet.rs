@@ -171,7 +171,8 @@ impl PackNet {
             return Err(Error::invalid("free weights", why));
         }
         let held = vars.iter().map(|var| Ok(var.as_detached_tensor().copy()?)).collect::<Result<_>>()?;
-        self.current = Some(Current { pruned: false, held, trains: trains(&layers, id)? });
+        let trains = trains(&layers, vars.iter().map(|var| var.device()), id)?;
+        self.current = Some(Current { pruned: false, held, trains });
         self.layers = layers;
         Ok(self.tasks)
     }
@@ -214,8 +215,9 @@ impl PackNet {
 
     /// Releases the smallest weights of the task that is being learned: in each layer round(`ratio`·n) of its
     /// n weights there (halves to even), in the order of |w|, of equals the earlier in row-major order. They
-    /// become zero and stay it. Gives the number of weights released. The paper has ratios of 0.5
-    /// and 0.75.
+    /// become zero and stay it. Gives the number of weights released. The paper (section 3) has ratios
+    /// of 0.5 and 0.75. (The authors' code releases all weights that equal the largest one released; here
+    /// the number is exact.)
     ///
     /// # Errors
     /// [`Error::Invalid`] on a ratio outside [0, 1), on a weight that is not finite, where no task has begun
@@ -252,7 +254,7 @@ impl PackNet {
             *owners = Owners::pack(&ids, id);
             pruned.push(layer.keep(value, |owner| owner != 0)?);
         }
-        let trains = trains(&layers, id)?;
+        let trains = trains(&layers, pruned.iter().map(Tensor::device), id)?;
         write(self.vars(params)?.into_iter().zip(pruned.iter().cloned()))?;
         self.layers = layers;
         self.current = Some(Current { pruned: true, held: pruned, trains });
@@ -293,6 +295,7 @@ impl PackNet {
 
     /// Runs `f` with the parameters of `task`, as [`values`](Self::values) gives them, and puts all
     /// parameters back afterwards: also where `f` fails, or panics. What `f` writes into them is undone.
+    /// Nobody else may use the network meanwhile: its variables are the ones that change.
     ///
     /// # Errors
     /// As [`values`](Self::values), and those of `f`.
@@ -393,24 +396,23 @@ impl Layer {
     }
 
     /// 1 (u8) for the weights of the owners that `of` names; for a shared parameter, `shared`.
-    fn mask(&self, of: impl Fn(Id) -> bool, shared: bool) -> Result<Tensor> {
+    fn mask(&self, of: impl Fn(Id) -> bool, shared: bool, device: &Device) -> Result<Tensor> {
         let mask = match &self.owners {
             Some(owners) => owners.ids().into_iter().map(|id| u8::from(of(id))).collect(),
             None => vec![u8::from(shared); self.len()],
         };
-        Ok(Tensor::from_vec(mask, self.dims.as_slice(), &Device::Cpu)?)
+        Ok(Tensor::from_vec(mask, self.dims.as_slice(), device)?)
     }
 
     /// A copy of `value`, zero but for the weights of the owners that `of` names.
     fn keep(&self, value: &Tensor, of: impl Fn(Id) -> bool) -> Result<Tensor> {
-        let mask = self.mask(of, true)?.to_device(value.device())?;
-        Ok(mask.where_cond(value, &value.zeros_like()?)?)
+        Ok(self.mask(of, true, value.device())?.where_cond(value, &value.zeros_like()?)?)
     }
 }
 
 /// Where the weights of the task `id` are; shared parameters are those of the first.
-fn trains(layers: &[Layer], id: Id) -> Result<Vec<Tensor>> {
-    layers.iter().map(|layer| layer.mask(|owner| owner == id, id == 1)).collect()
+fn trains<'a>(layers: &[Layer], on: impl Iterator<Item = &'a Device>, id: Id) -> Result<Vec<Tensor>> {
+    layers.iter().zip(on).map(|(layer, device)| layer.mask(|owner| owner == id, id == 1, device)).collect()
 }
 
 fn write<'a>(values: impl Iterator<Item = (&'a Var, Tensor)>) -> Result<()> {
@@ -484,6 +486,12 @@ impl TryFrom<Saved> for PackNet {
             return Err(Error::invalid("saved PackNet", format!("{begun} tasks are more than {MOST_TASKS}")));
         }
         let layers = layers.into_iter().map(|saved| saved.layer(begun as Id)).collect::<Result<Vec<_>>>()?;
+        // So that no count of bytes overflows.
+        let bytes = |layer: &Layer| layer.len().checked_mul(layer.dtype.size_in_bytes() + 1);
+        let bytes = layers.iter().try_fold(0usize, |sum, layer| sum.checked_add(bytes(layer)?));
+        if bytes.is_none() {
+            return Err(Error::invalid("saved PackNet", "its parameters are larger than can be addressed"));
+        }
         let names: HashSet<_> = layers.iter().map(|layer| &layer.name).collect();
         if names.len() != layers.len() {
             return Err(Error::invalid("saved PackNet", "two parameters have one name"));
@@ -499,7 +507,8 @@ impl TryFrom<Saved> for PackNet {
             if held.len() != new.layers.len() || !new.layers.iter().zip(&held).all(fits) {
                 return Err(Error::invalid("saved PackNet", "the values that it holds fit other parameters"));
             }
-            new.current = Some(Current { pruned, trains: trains(&new.layers, new.id())?, held });
+            let trains = trains(&new.layers, held.iter().map(Tensor::device), new.id())?;
+            new.current = Some(Current { pruned, held, trains });
         }
         Ok(new)
     }

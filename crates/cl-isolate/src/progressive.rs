@@ -367,7 +367,8 @@ impl Adapter {
     /// Whether it goes from columns of these widths to `outputs`.
     fn fits(&self, earlier: &[usize], outputs: usize, dtype: DType) -> bool {
         let width = self.bias.elem_count();
-        self.alpha.dims() == [earlier.len()]
+        width > 0
+            && self.alpha.dims() == [earlier.len()]
             && self.project.dims() == [width, earlier.iter().sum()]
             && self.bias.dims() == [width]
             && self.expand.dims() == [outputs, width]

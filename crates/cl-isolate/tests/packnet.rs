@@ -1,6 +1,7 @@
 //! PackNet on a network and with optimizers of cl-nn: what is learned stays to the last bit.
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::{DType, Device, Module, Tensor, Var};
@@ -59,7 +60,11 @@ impl Run {
         assert_eq!(self.packnet.begin(self.net.params()).unwrap(), task);
     }
 
-    fn step(&mut self, task: usize, step: usize) -> f32 {
+    fn steps(&mut self, task: usize, steps: Range<usize>) {
+        steps.for_each(|step| self.step(task, step));
+    }
+
+    fn step(&mut self, task: usize, step: usize) {
         let (x, y) = data(task, step);
         let loss = self.net.forward(&x).unwrap().cross_entropy(&y, Units::Block(2), None).unwrap();
         let mut grads = loss.backward().unwrap();
@@ -67,14 +72,13 @@ impl Run {
         let gradients = self.net.params().gradients(&grads).unwrap();
         self.optimizer.step(self.net.params(), &gradients).unwrap();
         self.packnet.hold(self.net.params()).unwrap();
-        loss.to_scalar().unwrap()
     }
 
     fn learn(&mut self, task: usize) {
         self.begin(task);
-        (0..30).for_each(|step| drop(self.step(task, step)));
+        self.steps(task, 0..30);
         self.packnet.prune(self.net.params(), RATIO).unwrap();
-        (30..50).for_each(|step| drop(self.step(task, step)));
+        self.steps(task, 30..50);
         self.packnet.finish(self.net.params()).unwrap();
     }
 
@@ -128,9 +132,9 @@ fn every_task_is_learned() {
     let mut run = Run::new(OptimizerConfig::adam(0.01));
     for task in 0..TASKS {
         run.begin(task);
-        (0..200).for_each(|step| drop(run.step(task, step)));
+        run.steps(task, 0..200);
         run.packnet.prune(run.net.params(), RATIO).unwrap();
-        (200..300).for_each(|step| drop(run.step(task, step)));
+        run.steps(task, 200..300);
         run.packnet.finish(run.net.params()).unwrap();
     }
     for task in 0..TASKS {
@@ -188,7 +192,7 @@ fn masked_gradients_are_exactly_zero() {
 fn pruning_and_retraining() {
     let mut run = Run::new(OptimizerConfig::adamw(0.01, 0.1));
     run.begin(0);
-    (0..20).for_each(|step| drop(run.step(0, step)));
+    run.steps(0, 0..20);
     let before = run.net.params().get("layers.1.weight").unwrap().var.as_tensor().copy().unwrap();
     let released = run.packnet.prune(run.net.params(), 0.25).unwrap();
     assert_eq!(released, 30 + 60);
@@ -201,7 +205,7 @@ fn pruning_and_retraining() {
     };
     assert_eq!(of(true).count(), 60);
     assert!(of(true).fold(0.0, f32::max) <= of(false).fold(f32::MAX, f32::min));
-    (0..20).for_each(|step| drop(run.step(0, step)));
+    run.steps(0, 0..20);
     for (now, pruned) in weights(&run).iter().zip(&pruned) {
         assert_eq!(*now == 0.0, *pruned == 0.0);
         assert!(*pruned == 0.0 || now != pruned, "what is kept trains on");
@@ -256,7 +260,11 @@ fn parameters_come_back_whatever_happens() {
         assert_ne!(run.all_bits(), before, "task 0 is another network");
         params.iter().for_each(|p| p.var.set(&p.var.zeros_like().unwrap()).unwrap());
     };
-    run.packnet.as_task(params, 0, || Ok(spoil())).unwrap();
+    let spoiled = run.packnet.as_task(params, 0, || {
+        spoil();
+        Ok(7)
+    });
+    assert_eq!(spoiled.unwrap(), 7);
     assert_eq!(run.all_bits(), before);
     let error = run.packnet.as_task(params, 0, || {
         spoil();
@@ -299,11 +307,11 @@ fn restored_it_goes_on_bit_for_bit() {
         run.learn(0);
         if stage > 0 {
             run.begin(1);
-            (0..5).for_each(|step| drop(run.step(1, step)));
+            run.steps(1, 0..5);
         }
         if stage > 1 {
             run.packnet.prune(run.net.params(), RATIO).unwrap();
-            (5..8).for_each(|step| drop(run.step(1, step)));
+            run.steps(1, 5..8);
         }
         if stage > 2 {
             run.packnet.finish(run.net.params()).unwrap();
@@ -383,6 +391,12 @@ fn contradictory_states_are_refused() {
         *bad.pointer_mut(path).unwrap() = value.clone();
         assert!(serde_json::from_value::<PackNet>(bad).is_err(), "{path} = {value}");
     }
+
+    run.packnet.finish(run.net.params()).unwrap();
+    let mut bad = serde_json::to_value(&run.packnet).unwrap();
+    *bad.pointer_mut("/layers/1/dims").unwrap() = serde_json::json!([huge]);
+    let error = serde_json::from_value::<PackNet>(bad).unwrap_err().to_string();
+    assert!(error.contains("larger than can be addressed"), "{error}");
 }
 
 /// Equal magnitudes, of either sign, are released in their order; halves round to even.
@@ -395,6 +409,35 @@ fn ties_are_released_in_order() {
     packnet.begin(&params).unwrap();
     assert_eq!(packnet.prune(&params, 0.5625).unwrap(), 4); // 4.5 of 8
     assert_eq!(var.to_vec2::<f32>().unwrap(), [[0.0, 0.0, 1.0, 0.0], [2.0, -1.0, 1.0, 0.0]]);
+}
+
+/// A small state in the middle of its second task, as text.
+fn small_state() -> String {
+    let mut params = Params::new();
+    params.push("w", Var::new(&[[1f32, -2.0], [3.0, 4.0]], &Device::Cpu).unwrap()).unwrap();
+    params.push("b", Var::new(&[1f32, 2.0], &Device::Cpu).unwrap()).unwrap();
+    let mut packnet = PackNet::new(&params, &[]).unwrap();
+    packnet.begin(&params).unwrap();
+    packnet.prune(&params, 0.5).unwrap();
+    packnet.finish(&params).unwrap();
+    packnet.begin(&params).unwrap();
+    serde_json::to_string(&packnet).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// A digit changed behind the checksum's back: an error, or a state that can be used.
+    #[test]
+    fn altered_states_never_panic(at in any::<prop::sample::Index>(), digit in prop::char::range('0', '9')) {
+        let mut text: Vec<char> = small_state().chars().collect();
+        let digits: Vec<usize> = (0..text.len()).filter(|&i| text[i].is_ascii_digit()).collect();
+        text[*at.get(&digits)] = digit;
+        if let Ok(packnet) = serde_json::from_str::<PackNet>(&text.into_iter().collect::<String>()) {
+            packnet.memory();
+            prop_assert!(packnet.hold(&Params::new()).is_err());
+        }
+    }
 }
 
 proptest! {
