@@ -1,7 +1,7 @@
 //! A progressive network on three tasks, and what it costs: each task adds a column that sees those before.
 //!
-//! A task tells the inside of a ring from its outside; the rings of later tasks are wider. What the first column
-//! has found, distances from the middle, serves the others.
+//! A task tells the inside of a ring from its outside; the rings of later tasks are wider. What the first
+//! column has found, distances from the middle, serves the others.
 //!
 //! `cargo run -p cl-isolate --example progressive_columns`
 

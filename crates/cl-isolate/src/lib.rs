@@ -1,9 +1,11 @@
-//! Weights of its own for every task: nothing that was learned before is ever changed.
+//! Weights of its own for every task: what was learned before is not changed by what comes after.
 //!
-//! Where replay and regularization make forgetting small, isolation makes it zero: the output of an
-//! old task stays the same to the last bit. The price is that the task must be known when the network is used, and
-//! memory or capacity that runs out. Each part works on the parameters and tensors of any candle model. PackNet
-//! in a loop that is already there is three calls a task and two a step:
+//! Where replay and regularization make forgetting small, isolation makes it zero: the output of an old task
+//! stays the same to the last bit. (Gating alone, the last of the three, only makes it less.) The price
+//! is that the task must be known when the network is used, and memory or capacity that runs out.
+//!
+//! Each part works on the parameters and tensors of any candle model. PackNet in a loop that is already
+//! there is three calls a task and two a step:
 //!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};

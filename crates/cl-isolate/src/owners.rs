@@ -99,7 +99,11 @@ mod tests {
 
         /// Every word that is read is a word that could have been written.
         #[test]
-        fn strange_words_are_refused(len in 0..70usize, most in 0..9u16, words in prop::collection::vec(any::<u64>(), 0..5)) {
+        fn strange_words_are_refused(
+            len in 0..70usize,
+            most in 0..9u16,
+            words in prop::collection::vec(any::<u64>(), 0..5),
+        ) {
             if let Ok(owners) = Owners::from_words(len, most, words.clone()) {
                 prop_assert_eq!(&Owners::pack(&owners.ids(), most), &owners);
                 prop_assert_eq!(owners.words(), &words[..]);

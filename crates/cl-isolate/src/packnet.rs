@@ -1,4 +1,5 @@
-//! PackNet: Mallya & Lazebnik 2018, "PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning".
+//! PackNet: Mallya & Lazebnik 2018, "PackNet: Adding Multiple Tasks to a Single Network by Iterative
+//! Pruning".
 
 use std::collections::HashSet;
 
@@ -29,14 +30,14 @@ const MOST_TASKS: usize = Id::MAX as usize;
 /// then computes what it did when task k was finished, to the last bit.
 ///
 /// **What is packed.** Of the parameters that are trainable (not frozen) when [`new`](Self::new) is called:
-/// those of rank 2 and more are packed, each a layer of its own; those of rank 0 and 1, biases and scales, are
-/// *shared*: trained with the first task, then held for good, as published. The others, frozen ones and
+/// those of rank 2 and more are packed, each a layer of its own; those of rank 0 and 1, biases and scales,
+/// are *shared*: trained with the first task, then held for good, as published. The others, frozen ones and
 /// those under an excluded prefix, are left alone: output heads that belong to a task, for instance. Freeze
 /// the head of a finished task, or leave it out of the loss, so that no optimizer moves it.
 ///
 /// **What is kept in memory.** The owner of each packed weight in ⌈log₂(T + 1)⌉ bits, where T tasks have
-/// begun: never more than a bit a task. While a task is being learned, also one copy of all managed parameters
-/// and a byte for each element. [`memory`](Self::memory) counts.
+/// begun: never more than a bit a task. While a task is being learned, also one copy of all managed
+/// parameters and a byte for each element. [`memory`](Self::memory) counts.
 ///
 /// Free weights start a later task at zero, as in the authors' code; to start them elsewhere, write into the
 /// parameters after `begin` and call `hold`.

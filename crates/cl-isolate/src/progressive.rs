@@ -197,8 +197,8 @@ impl<C: Column> Progressive<C> {
         Ok(self.columns.len() - 1)
     }
 
-    /// The output of the network of `task`: x (n, inputs), or feature maps (n, channels, ..). Columns up to that
-    /// of the task take part, later ones do not. Differentiable only for the last task.
+    /// The output of the network of `task`: x (n, inputs), or feature maps (n, channels, ..). Columns up to
+    /// that of the task take part, later ones do not. Differentiable only for the last task.
     ///
     /// # Errors
     /// [`Error::Invalid`] on a task without a column; those of the columns.
@@ -421,8 +421,8 @@ pub struct MlpColumn {
 }
 
 impl MlpColumn {
-    /// A column of these widths, inputs first, outputs last; weights and biases uniform within 1/√inputs, layer
-    /// by layer, weights first: PyTorch's default.
+    /// A column of these widths, inputs first, outputs last; weights and biases uniform within 1/√inputs,
+    /// layer by layer, weights first: PyTorch's default.
     ///
     /// # Errors
     /// [`Error::Invalid`] on fewer than two widths, or a width of 0.

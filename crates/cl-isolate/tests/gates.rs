@@ -55,8 +55,8 @@ fn silent_units_are_uniform() {
     let (n, p) = (TASKS as f64, 0.8);
     let chi: f64 = silent.iter().map(|s| (s - n * p).powi(2) / (n * p * (1.0 - p))).sum();
     assert!(chi < 95.0, "{chi}");
-    // Neighbours are no likelier together than others: 40·39 / (50·49) of 49 pairs. One task's count varies by
-    // about 2.2, so that the mean of 4000 lies within 0.14 (four standard errors).
+    // Neighbours are no likelier together than others: 40·39 / (50·49) of 49 pairs. One task's count varies
+    // by about 2.2, so that the mean of 4000 lies within 0.14 (four standard errors).
     let expected = 49.0 * (40.0 * 39.0) / (50.0 * 49.0);
     assert!((pairs / n - expected).abs() < 0.14, "{} {expected}", pairs / n);
 }
