@@ -7,6 +7,7 @@
 //! | contest | cases |
 //! |---|---|
 //! | [`TRAINING`], `cargo xtask bench speed` | training steps, beside PyTorch's and Avalanche's |
+//! | [`METHODS`], `cargo xtask bench method-speed` | steps of whole methods, beside PyTorch's and Avalanche's |
 //! | [`REPLAY`], `cargo xtask bench replay-speed` | what a replay buffer does, beside the libraries of reinforcement learning |
 //!
 //! A contest is data: our cases, the peers, what is compared with what, and what we mean to reach. The
@@ -14,6 +15,7 @@
 
 mod machine;
 mod measure;
+pub mod methods;
 mod peers;
 pub mod replay;
 mod report;
@@ -34,6 +36,7 @@ use crate::clock::cpu_seconds;
 
 pub use machine::Machine;
 pub use measure::Measurement;
+pub use methods::METHODS;
 pub use peers::{Environment, Peer, PeerOptions};
 pub use replay::REPLAY;
 pub use report::{Failure, Rate, Ratio, Report, Verdict};
