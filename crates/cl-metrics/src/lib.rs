@@ -27,10 +27,12 @@
 //! - `metrics`: [`METRICS`], [`all`], [`metric`], [`intransigence`].
 //! - `summary`: [`Summary`], mean, standard deviation and standard error over seeds.
 
+mod information;
 mod matrix;
 mod metrics;
 mod summary;
 
+pub use information::{Gaussian, InformationMatrix, Laplace, Retention, gaussian_kl, retention, stability};
 pub use matrix::RMatrix;
 pub use metrics::{Family, METRICS, Metric, all, intransigence, metric};
 pub use summary::Summary;
