@@ -127,6 +127,16 @@ fn one_dimension_has_a_closed_form() {
     }
 }
 
+/// For Q = P(1 + d): (d − ln(1 + d))/2 nats, d²/4 for a small d, where that difference has no digits left.
+#[test]
+fn small_divergences_keep_their_digits() {
+    let d = 2f64.powi(-40);
+    let (p, q) =
+        (Gaussian { mean: &[0.0], precision: &[1.0] }, Gaussian { mean: &[0.0], precision: &[1.0 + d] });
+    let want = d * d / 4.0 / 2f64.ln();
+    assert!((gaussian_kl(p, q).unwrap() / want - 1.0).abs() < 1e-9);
+}
+
 /// 𝔼_p[log₂ p − log₂ q] over 200 000 draws: five standard errors, missed by chance once in 2 million seeds.
 #[test]
 fn the_divergence_is_what_drawing_finds() {
