@@ -331,17 +331,56 @@ fn few_observations_are_no_finding() {
     }
 }
 
-/// A reservoir in the first steps of a task, priorities that are still new, a penalty at its anchor.
+/// A reservoir in the first half of a task, priorities that are still new, a penalty at its anchor.
 #[test]
 fn the_beginning_of_a_task_is_not_judged() {
     let mut trace = healthy();
     forget(&mut trace);
-    for o in trace.observations.iter_mut().filter(|o| o.task == 1 && o.step < 100 * 30) {
-        o.memory.as_mut().unwrap().by_class = [(0, 99), (1, 99), (2, 2)].into();
-        o.priorities = Priorities::of(&[1.0; 200]);
-        o.penalty_gradient_norm = Some(0.0);
+    for (i, o) in trace.observations.iter_mut().enumerate().skip(PER_TASK) {
+        let first_half = i % PER_TASK < PER_TASK / 2;
+        (o.gradient_norm, o.penalty_gradient_norm) = (Some(1.0), Some(if first_half { 0.0 } else { 0.15 }));
+        if first_half {
+            o.memory.as_mut().unwrap().by_class = [(0, 99), (1, 99), (2, 2)].into();
+            o.priorities = Priorities::of(&[1.0; 200]);
+        }
     }
     assert_eq!(kinds(&trace), [Kind::ForgettingInSpiteOfProtection]);
+}
+
+#[test]
+fn gradients_that_differ_are_no_conflict() {
+    let mut trace = healthy();
+    forget(&mut trace);
+    later(&mut trace, |o| o.cosine = Some(-0.1));
+    assert_eq!(kinds(&trace), [Kind::ForgettingInSpiteOfProtection]);
+}
+
+#[test]
+fn one_hard_task_of_several_is_not_slow_learning() {
+    let mut trace = healthy();
+    trace.curves[3].points.iter_mut().for_each(|p| p.1 = 0.1 + 0.4 * p.0 as f64 / 2000.0);
+    assert_eq!(diagnose(&trace), []);
+    trace.curves.drain(..3).for_each(drop);
+    trace.curves.truncate(1);
+    assert_eq!(kinds(&trace), [Kind::AdaptationTooSlow]);
+}
+
+/// A penalty that was looked at and does nothing is said to be just that.
+#[test]
+fn a_penalty_that_is_not_added_is_no_missing_penalty() {
+    let mut trace = healthy();
+    forget(&mut trace);
+    later(&mut trace, |o| {
+        *o = Observation {
+            gradient_norm: Some(1.0),
+            penalty_gradient_norm: Some(0.0),
+            task: o.task,
+            ..Observation::default()
+        };
+    });
+    trace.observations.retain(|o| o.task > 0);
+    assert_eq!(kinds(&trace), [Kind::LambdaTooSmall]);
+    assert_eq!(diagnose(&trace)[0].severity, Severity::Fault);
 }
 
 #[test]
