@@ -97,7 +97,7 @@ impl Params {
     }
 
     /// All parameters, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Param> {
         self.list.iter()
     }
 

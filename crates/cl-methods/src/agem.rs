@@ -52,7 +52,7 @@ impl Method for AGem {
     /// g̃ = g − (gᵀr/rᵀr) r where gᵀr < 0 (eq. 11), r the gradient on the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Some(old) = self.memory.draw()? else {
-            return learner.step(&learner.loss(batch)?);
+            return learner.learn(batch);
         };
         let reference = learner.net.forward(&old.x)?.cross_entropy(&old.y, batch.units, None)?;
         let reference = learner.gradients(&reference)?;

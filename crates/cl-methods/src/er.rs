@@ -42,7 +42,7 @@ impl Method for Er {
     /// each sample with its weight.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Some(old) = self.memory.draw()? else {
-            return learner.step(&learner.loss(batch)?);
+            return learner.learn(batch);
         };
         let k = (learner.task + 1) as f64;
         let new = &batch.samples;

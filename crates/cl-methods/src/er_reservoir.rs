@@ -47,12 +47,12 @@ impl Method for ErReservoir {
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let new = &batch.samples;
         if self.memory.is_empty() {
-            learner.step(&learner.loss(batch)?)?;
+            learner.learn(batch)?;
         } else {
             let n = self.batch.min(self.memory.len());
             let (x, y) = self.memory.sample(n, Draw::WithoutReplacement)?;
             let samples = Samples::concat(&[new, &Samples::new(x, y)?])?;
-            learner.step(&learner.loss(&Batch { samples, units: batch.units })?)?;
+            learner.learn(&Batch { samples, units: batch.units })?;
         }
         self.memory.offer(&new.x, &new.y)?;
         Ok(())

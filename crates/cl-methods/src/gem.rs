@@ -1,7 +1,7 @@
 //! GEM (Lopez-Paz & Ranzato 2017): a step may not raise the loss on the memory of any earlier task.
 
-use candle_core::{Module, Tensor};
-use cl_core::{Result, TensorOps};
+use candle_core::Tensor;
+use cl_core::Result;
 use cl_data::{Samples, Task};
 use cl_project::Gem as Projector;
 use cl_replay::Rings;
@@ -60,9 +60,8 @@ impl Method for Gem {
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Samples { x, y } = &batch.samples;
         self.memory.offer(&vec![0; batch.samples.len()], x, y)?;
-        let on_memory = |old: &Samples| -> Result<Vec<Tensor>> {
-            learner.gradients(&learner.net.forward(&old.x)?.cross_entropy(&old.y, batch.units, None)?)
-        };
+        let on_memory =
+            |old: &Samples| learner.gradients_of(&Batch { samples: old.clone(), units: batch.units });
         let memories: Vec<Vec<Tensor>> = self.past.iter().map(on_memory).collect::<Result<_>>()?;
         let mut gradient = learner.loss(batch)?.backward()?;
         self.projector().project(&mut gradient, learner.net.params(), &memories)?;

@@ -36,6 +36,6 @@ impl Method for Joint {
     }
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
-        learner.step(&learner.loss(batch)?)
+        learner.learn(batch)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Module, Tensor};
 use cl_core::{Result, TensorOps, Units};
 use cl_data::{Samples, Scenario};
-use cl_nn::{Mlp, Optimizer};
+use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 
 /// A minibatch of the current task.
 #[derive(Debug, Clone)]
@@ -33,6 +33,22 @@ impl Learner {
     /// The mean cross-entropy of a batch.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
         self.net.forward(&batch.samples.x)?.cross_entropy(&batch.samples.y, batch.units, None)
+    }
+
+    /// A step on the mean cross-entropy of a batch: what [`step`](Self::step) does with [`loss`](Self::loss), without a graph.
+    pub fn learn(&mut self, batch: &Batch) -> Result<()> {
+        let Samples { x, y } = &batch.samples;
+        match self.optimizer.config() {
+            OptimizerConfig::Sgd { lr, momentum: 0.0, weight_decay: 0.0 } => {
+                self.net.descend(x, y, batch.units, None, lr)
+            }
+            _ => self.apply(&self.net.gradients(x, y, batch.units, None)?),
+        }
+    }
+
+    /// The gradients of the mean cross-entropy of a batch, without a graph.
+    pub fn gradients_of(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        self.net.gradients(&batch.samples.x, &batch.samples.y, batch.units, None)
     }
 
     /// The gradients of a loss for the trainable parameters, in order.

@@ -72,7 +72,7 @@ impl Method for Lwf {
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Some(teacher) = &self.teacher else {
-            return learner.step(&learner.loss(batch)?);
+            return learner.learn(batch);
         };
         let k = (learner.task + 1) as f64;
         let x = &batch.samples.x;

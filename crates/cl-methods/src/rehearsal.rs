@@ -50,7 +50,7 @@ impl Method for Rehearsal {
     }
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
-        learner.step(&learner.loss(batch)?)
+        learner.learn(batch)
     }
 
     fn end_task(&mut self, _learner: &mut Learner, task: &Task) -> Result<()> {

@@ -185,7 +185,7 @@ pub(crate) fn matmul<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
     // SAFETY: `product` writes each of the n elements, which lie within the capacity, and reads none.
     // Zeroing them first was a tenth of a small training step.
     unsafe {
-        product(out.as_mut_ptr(), false, a, b);
+        product(out.as_mut_ptr(), false, T::one(), a, b);
         out.set_len(n);
     }
     out
@@ -193,16 +193,21 @@ pub(crate) fn matmul<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
 
 /// out ← out + a·b, row-major.
 pub(crate) fn matmul_add<T: Real>(out: &mut [T], a: Matrix<'_, T>, b: Matrix<'_, T>) {
+    matmul_add_scaled(out, T::one(), a, b);
+}
+
+/// out ← out + scale·a·b, row-major.
+pub(crate) fn matmul_add_scaled<T: Real>(out: &mut [T], scale: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     assert_eq!(out.len(), a.rows * b.cols, "the sum of a matrix product");
     if a.cols > 0 && !out.is_empty() {
         // SAFETY: `out` holds rows × cols initialised elements.
-        unsafe { product(out.as_mut_ptr(), true, a, b) }
+        unsafe { product(out.as_mut_ptr(), true, scale, a, b) }
     }
 }
 
 /// # Safety
 /// `out` is valid for writes of `a.rows * b.cols` elements, and for reads if `add`.
-unsafe fn product<T: Real>(out: *mut T, add: bool, a: Matrix<'_, T>, b: Matrix<'_, T>) {
+unsafe fn product<T: Real>(out: *mut T, add: bool, scale: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     assert_eq!(a.cols, b.rows, "a matrix product");
     let threads = candle_core::utils::get_num_threads();
     // Below this many multiplications a second thread costs more than it brings.
@@ -229,7 +234,7 @@ unsafe fn product<T: Real>(out: *mut T, add: bool, a: Matrix<'_, T>, b: Matrix<'
             b.col_stride,
             b.row_stride,
             T::one(),
-            T::one(),
+            scale,
             false,
             false,
             false,

@@ -9,6 +9,7 @@ mod accumulate_sq;
 mod adam_step;
 mod cpu;
 mod cross_entropy;
+mod descend;
 mod linear;
 mod path_integral;
 pub mod per_sample;
@@ -56,6 +57,16 @@ pub trait TensorOps: Sized {
     /// An empty batch; a target that is not an active unit.
     fn cross_entropy(&self, targets: &Self, units: Units, weights: Option<&Self>) -> Result<Self>;
 
+    /// The gradient of [`cross_entropy`](Self::cross_entropy) for the logits, of their shape, outside of the graph.
+    ///
+    /// # Errors
+    /// The same.
+    fn cross_entropy_gradient(&self, targets: &Self, units: Units, weights: Option<&Self>) -> Result<Self>;
+
+    /// With `self` the weight (out, in) of a linear layer, its `bias` (out), `inputs` (n, in) and output gradients `deltas`
+    /// (n, out): a step of gradient descent self ← self − η·deltasᵀ·inputs, bias ← bias − η·Σₙ deltasₙ, in place.
+    fn descend(&self, bias: Option<&Self>, inputs: &Self, deltas: &Self, lr: f64) -> Result<()>;
+
     /// ½ Σₖ Σ Fₖ(self − θ*ₖ)² over any number of anchors. A scalar, differentiable in `self`.
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
 
@@ -88,6 +99,14 @@ impl TensorOps for Tensor {
 
     fn cross_entropy(&self, targets: &Self, units: Units, weights: Option<&Self>) -> Result<Self> {
         cross_entropy::cross_entropy(self, targets, units, weights)
+    }
+
+    fn cross_entropy_gradient(&self, targets: &Self, units: Units, weights: Option<&Self>) -> Result<Self> {
+        cross_entropy::gradient(self, targets, units, weights)
+    }
+
+    fn descend(&self, bias: Option<&Self>, inputs: &Self, deltas: &Self, lr: f64) -> Result<()> {
+        descend::descend(self, bias, inputs, deltas, lr)
     }
 
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self> {

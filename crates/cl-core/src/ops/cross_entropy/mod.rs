@@ -28,6 +28,28 @@ pub(super) fn cross_entropy(
     units: Units,
     weights: Option<&Tensor>,
 ) -> Result<Tensor> {
+    check(logits, targets, units, weights)?;
+    let op = CrossEntropy { units };
+    let logits = logits.contiguous()?;
+    Ok(match weights {
+        None => logits.apply_op2(targets, op)?,
+        Some(w) => logits.apply_op3(targets, &w.detach().contiguous()?, op)?,
+    })
+}
+
+pub(super) fn gradient(
+    logits: &Tensor,
+    targets: &Tensor,
+    units: Units,
+    weights: Option<&Tensor>,
+) -> Result<Tensor> {
+    check(logits, targets, units, weights)?;
+    let one = Tensor::ones((), logits.dtype(), logits.device())?;
+    Ok(CrossEntropy { units }.backward(&logits.detach(), targets, weights, &one)?.detach())
+}
+
+/// Refuses what no loss can be taken of.
+fn check(logits: &Tensor, targets: &Tensor, units: Units, weights: Option<&Tensor>) -> Result<()> {
     let (n, outputs) = logits.dims2()?;
     if targets.dims() != [n] || targets.dtype() != DType::U32 {
         return Err(Error::mismatch(
@@ -47,21 +69,14 @@ pub(super) fn cross_entropy(
             ));
         }
     }
-    let op = CrossEntropy { units };
-    let logits = logits.contiguous()?;
-    Ok(match weights {
-        None => logits.apply_op2(targets, op)?,
-        Some(w) if w.dims() == [n] && w.dtype() == logits.dtype() => {
-            logits.apply_op3(targets, &w.detach().contiguous()?, op)?
-        }
-        Some(w) => {
-            return Err(Error::mismatch(
-                "cross_entropy",
-                format!("weights {:?} [{n}]", logits.dtype()),
-                format!("{:?} {:?}", w.dtype(), w.dims()),
-            ));
-        }
-    })
+    match weights {
+        Some(w) if w.dims() != [n] || w.dtype() != logits.dtype() => Err(Error::mismatch(
+            "cross_entropy",
+            format!("weights {:?} [{n}]", logits.dtype()),
+            format!("{:?} {:?}", w.dtype(), w.dims()),
+        )),
+        _ => Ok(()),
+    }
 }
 
 struct CrossEntropy {
