@@ -149,7 +149,7 @@ pub enum TrainSamples {
 }
 
 impl TrainSamples {
-    fn of(self, task: usize, train: &Samples) -> Result<Samples> {
+    fn of(self, task: usize, train: &TaskSamples) -> Result<TaskSamples> {
         match self {
             Self::All => Ok(train.clone()),
             Self::Drawn { n, .. } if n == 0 || n > train.len() => {
@@ -160,7 +160,7 @@ impl TrainSamples {
                 let mut rng = cl_core::rng(seed, &format!("training samples of task {task}"));
                 let rows: Vec<u32> =
                     index::sample(&mut rng, train.len(), n).into_iter().map(|row| row as u32).collect();
-                train.gather(&rows)
+                train.choose(&rows)
             }
         }
     }
@@ -173,7 +173,7 @@ impl Stream {
     /// [`Error::Invalid`] for more samples than a task has, or none.
     pub fn with_train(mut self, train: TrainSamples) -> Result<Self> {
         for task in &mut self.tasks {
-            task.train = train.of(task.index, &task.train.all()?)?.into();
+            task.train = train.of(task.index, &task.train)?;
         }
         Ok(self)
     }
@@ -212,7 +212,7 @@ pub fn transformed(
         let part = |samples: &Samples| {
             TaskSamples::new(samples.relabel(|class| first + class)?, transform.clone(), data.image)
         };
-        let (train, test) = (part(&train.of(index, &data.train)?)?, part(&data.test)?);
+        let (train, test) = (train.of(index, &part(&data.train)?)?, part(&data.test)?);
         Ok(Task { index, classes: classes.clone(), units, transform, train, test })
     };
     let tasks = transforms.into_iter().enumerate().map(task).collect::<Result<_>>()?;
