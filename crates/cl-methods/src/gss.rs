@@ -122,20 +122,35 @@ fn unit_gradient(learner: &Learner, samples: Samples, units: cl_core::Units) -> 
     Ok(gradient.broadcast_div(&length.maximum(1e-12)?)?)
 }
 
+/// As the authors train with any memory: for each new batch some steps, each on the batch and then on one of the memory,
+/// whose batches come in a new random order.
+pub(crate) fn rehearse(
+    learner: &mut Learner,
+    batch: &Batch,
+    memory: Option<&Samples>,
+    size: usize,
+    iterations: usize,
+    rng: &mut Rng,
+) -> Result<()> {
+    let mut rows: Vec<u32> = (0..memory.map_or(0, Samples::len) as u32).collect();
+    rows.shuffle(rng);
+    let mut replayed = rows.chunks(size).cycle();
+    for _ in 0..iterations {
+        learner.step(&learner.loss(batch)?)?;
+        if let (Some(memory), Some(rows)) = (memory, replayed.next()) {
+            let samples = memory.gather(rows)?;
+            learner.step(&learner.loss(&Batch { samples, units: batch.units })?)?;
+        }
+    }
+    Ok(())
+}
+
 impl Method for GssGreedy {
     crate::saved!("cl-methods/gss-greedy", 1);
 
-    /// As the authors run it: for each new batch some steps, each on the batch and then on one of the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
-        let rows = self.shuffled();
-        let mut replayed = rows.chunks(self.config.batch).cycle();
-        for _ in 0..self.config.iterations {
-            learner.step(&learner.loss(batch)?)?;
-            if let (Some(memory), Some(rows)) = (&self.memory, replayed.next()) {
-                let samples = memory.gather(rows)?;
-                learner.step(&learner.loss(&Batch { samples, units: batch.units })?)?;
-            }
-        }
+        let Config { batch: size, iterations, .. } = self.config;
+        rehearse(learner, batch, self.memory.as_ref(), size, iterations, &mut self.rng)?;
         self.offer(learner, batch)
     }
 }
