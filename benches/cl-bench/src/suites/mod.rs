@@ -7,6 +7,7 @@
 mod der_rotated;
 mod gem_rotations;
 mod gss_disjoint;
+mod gss_permuted;
 mod split_digits;
 mod split_mnist;
 mod split_mnist_hsu;
@@ -147,6 +148,7 @@ pub fn suites() -> Vec<Suite> {
         gem_rotations::suite(),
         der_rotated::suite(),
         gss_disjoint::suite(),
+        gss_permuted::suite(),
     ]
 }
 
@@ -209,7 +211,7 @@ mod tests {
         let error = suite("split-mnits").unwrap_err().to_string();
         assert!(
             error.contains(
-                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint"
+                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint, gss-permuted"
             ),
             "{error}"
         );
