@@ -61,7 +61,7 @@ fn the_mean_is_met() {
     };
     let chosen = off(&herding(&features, &mean, 20).unwrap());
     let first = off(&(0..20).collect::<Vec<u32>>());
-    assert!(chosen < 0.02 && first > 0.1, "{chosen} {first}");
+    assert!(chosen < 0.05 && first > 0.3, "{chosen} {first}");
 }
 
 #[test]
