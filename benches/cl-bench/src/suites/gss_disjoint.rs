@@ -53,10 +53,10 @@ pub(super) fn subset(memory: usize, choice: &str) -> Value {
     json!({ "memory": memory, "recent": 100, "batch": 10, "iterations": 3, "choice": choice })
 }
 
-pub(super) const RAND: &str = "Rand keeps a random subset of the memory and of the 100 samples that came since, at each of which it was \
-     chosen anew, so that samples of old tasks are soon gone: it is no reservoir, which keeps as many of all tasks and comes out near GSS. The \
-     authors' script of it calls a selection that its file does not have; the row is their GSS-IQP with a random choice in place \
-     of the programme.";
+pub(super) const RAND: &str = "Rand is GSS-IQP with a random choice in place of the programme: whenever 100 samples have \
+     come, a random subset of them and the memory is kept, so that samples of old tasks are soon gone. It is no \
+     reservoir, which would hold as many of every task. The authors' script of it calls a selection that its file does \
+     not have; that this one is meant is read from the numbers.";
 
 pub(super) fn suite() -> Suite {
     let of_greedy =
