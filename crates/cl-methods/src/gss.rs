@@ -1,8 +1,10 @@
 //! GSS-greedy (Aljundi et al. 2019): a memory of samples whose gradients point in different directions.
 
-use candle_core::{DType, Tensor};
+use std::ops::Range;
+
 use cl_core::{Error, Result, Rng};
 use cl_data::Samples;
+use cl_replay::scores::gradient_products;
 use rand::Rng as _;
 use rand::seq::{SliceRandom as _, index};
 use serde::{Deserialize, Serialize};
@@ -56,40 +58,54 @@ impl GssGreedy {
         rows
     }
 
-    /// Unit gradients of up to n batches of the memory, drawn without replacement: (batches, parameters).
-    fn directions(&mut self, learner: &Learner, units: cl_core::Units) -> Result<Option<Tensor>> {
-        let rows = self.shuffled();
+    /// How like the gradients of new samples are to those of up to n batches of the memory, drawn without replacement. None
+    /// where nothing is kept.
+    fn likeness(&mut self, learner: &Learner, batch: &Batch) -> Result<Option<Likeness>> {
+        let mut rows = self.shuffled();
+        rows.truncate(self.config.directions.saturating_mul(self.config.batch));
         let Some(memory) = &self.memory else { return Ok(None) };
-        let of_batch = |rows: &[u32]| unit_gradient(learner, memory.gather(rows)?, units);
-        let batches = rows.chunks(self.config.batch).take(self.config.directions);
-        Ok(Some(Tensor::stack(&batches.map(of_batch).collect::<Result<Vec<_>>>()?, 0)?))
+        let samples = Samples::concat(&[&memory.gather(&rows)?, &batch.samples])?;
+        let layers = learner.layer_gradients(&Batch { samples, units: batch.units })?;
+        let products = gradient_products(&layers, &layers)?.to_vec2::<f32>()?;
+        // The gradient of a mean loss points where the sum of the gradients does.
+        let product = |a: Range<usize>, b: &Range<usize>| -> f64 {
+            products[a].iter().flat_map(|row| &row[b.clone()]).map(|&p| f64::from(p)).sum()
+        };
+        let length = |of: &Range<usize>| product(of.clone(), of).max(0.0).sqrt().max(1e-12);
+        let (kept, all) = (rows.len(), products.len());
+        let batches = (0..kept).step_by(self.config.batch).map(|at| at..kept.min(at + self.config.batch));
+        let directions: Vec<_> = batches.map(|rows| (length(&rows), rows)).collect();
+        let most = |of: Range<usize>| {
+            let cosine = |(length_of, rows): &(f64, Range<usize>)| {
+                product(of.clone(), rows) / (length_of * length(&of))
+            };
+            directions.iter().map(cosine).fold(f64::MIN, f64::max)
+        };
+        Ok(Some(Likeness {
+            batch: most(kept..all),
+            each: (kept..all).map(|row| most(row..row + 1)).collect(),
+        }))
     }
 
     /// Algorithm 2: what becomes of a batch that was trained on.
     fn offer(&mut self, learner: &Learner, batch: &Batch) -> Result<()> {
-        let directions = self.directions(learner, batch.units)?;
-        let likeness = |samples: Samples| -> Result<f64> {
-            let Some(directions) = &directions else { return Ok(0.1) };
-            let gradient = unit_gradient(learner, samples, batch.units)?;
-            let cosines = directions.matmul(&gradient.unsqueeze(1)?)?.max_all()?;
-            Ok(cosines.to_dtype(DType::F64)?.to_scalar()?)
-        };
+        let likeness = self
+            .likeness(learner, batch)?
+            .unwrap_or_else(|| Likeness { batch: 0.1, each: vec![0.1; batch.samples.len()] });
         let new = &batch.samples;
-        let one = |row: usize| likeness(new.slice(row..row + 1)?);
         let free = self.config.memory - self.scores.len();
         if free > 0 {
             let n = free.min(new.len());
-            let scores = (0..n).map(one).collect::<Result<Vec<_>>>()?;
             let added = new.slice(0..n)?;
             self.memory = Some(match &self.memory {
                 Some(memory) => Samples::concat(&[memory, &added])?,
                 None => Samples::concat(&[&added])?,
             });
-            self.scores.extend(scores);
+            self.scores.extend(&likeness.each[..n]);
             return Ok(());
         }
         // A batch that the memory's gradients agree with brings nothing new.
-        if likeness(new.clone())? >= 0.0 {
+        if likeness.batch >= 0.0 {
             return Ok(());
         }
         let (least, most) = self.scores.iter().fold((f64::MAX, f64::MIN), |(l, m), &s| (l.min(s), m.max(s)));
@@ -100,7 +116,7 @@ impl GssGreedy {
         // Which row of the memory and the batch together each place of the memory takes.
         let mut rows: Vec<u32> = (0..self.scores.len() as u32).collect();
         for (at, place) in candidates.into_iter().enumerate() {
-            let score = one(at)?;
+            let score = likeness.each[at];
             let (old, new) = ((self.scores[place] + 1.0) / 2.0, (score + 1.0) / 2.0);
             if self.rng.random::<f64>() * (old + new) < old {
                 rows[place] = (self.scores.len() + at) as u32;
@@ -114,28 +130,41 @@ impl GssGreedy {
     }
 }
 
-/// The gradient of the mean loss over all parameters as one vector of length 1 (of 0, where it is 0).
-fn unit_gradient(learner: &Learner, samples: Samples, units: cl_core::Units) -> Result<Tensor> {
-    let loss = learner.loss(&Batch { samples, units })?;
-    let gradient = learner.net.params().flat_gradient(&loss.backward()?)?;
-    let length = gradient.sqr()?.sum_all()?.sqrt()?;
-    Ok(gradient.broadcast_div(&length.maximum(1e-12)?)?)
+/// The largest cosine with a direction of the memory: of the gradient of a whole batch, and of each of its samples.
+struct Likeness {
+    batch: f64,
+    each: Vec<f64>,
+}
+
+/// As the authors train with any memory: for each new batch some steps, each on the batch and then on one of the memory,
+/// whose batches come in a new random order.
+pub(crate) fn rehearse(
+    learner: &mut Learner,
+    batch: &Batch,
+    memory: Option<&Samples>,
+    size: usize,
+    iterations: usize,
+    rng: &mut Rng,
+) -> Result<()> {
+    let mut rows: Vec<u32> = (0..memory.map_or(0, Samples::len) as u32).collect();
+    rows.shuffle(rng);
+    let mut replayed = rows.chunks(size).cycle();
+    for _ in 0..iterations {
+        learner.learn(batch)?;
+        if let (Some(memory), Some(rows)) = (memory, replayed.next()) {
+            let samples = memory.gather(rows)?;
+            learner.learn(&Batch { samples, units: batch.units })?;
+        }
+    }
+    Ok(())
 }
 
 impl Method for GssGreedy {
     crate::saved!("cl-methods/gss-greedy", 1);
 
-    /// As the authors run it: for each new batch some steps, each on the batch and then on one of the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
-        let rows = self.shuffled();
-        let mut replayed = rows.chunks(self.config.batch).cycle();
-        for _ in 0..self.config.iterations {
-            learner.learn(batch)?;
-            if let (Some(memory), Some(rows)) = (&self.memory, replayed.next()) {
-                let samples = memory.gather(rows)?;
-                learner.learn(&Batch { samples, units: batch.units })?;
-            }
-        }
+        let Config { batch: size, iterations, .. } = self.config;
+        rehearse(learner, batch, self.memory.as_ref(), size, iterations, &mut self.rng)?;
         self.offer(learner, batch)
     }
 }

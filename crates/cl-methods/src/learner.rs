@@ -4,6 +4,7 @@ use candle_core::{Module, Tensor};
 use cl_core::{Result, TensorOps, Units};
 use cl_data::{Samples, Scenario};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+use cl_replay::scores::LayerGradients;
 
 /// A minibatch of the current task.
 #[derive(Debug, Clone)]
@@ -49,6 +50,16 @@ impl Learner {
     /// The gradients of the mean cross-entropy of a batch, without a graph.
     pub fn gradients_of(&self, batch: &Batch) -> Result<Vec<Tensor>> {
         self.net.gradients(&batch.samples.x, &batch.samples.y, batch.units, None)
+    }
+
+    /// What the gradient of each sample's own cross-entropy is made of, layer by layer, the last first.
+    pub fn layer_gradients(&self, batch: &Batch) -> Result<Vec<LayerGradients>> {
+        let Samples { x, y } = &batch.samples;
+        // The loss is a mean over the samples.
+        let of_each =
+            |logits: &Tensor| Ok((logits.cross_entropy_gradient(y, batch.units, None)? * y.dim(0)? as f64)?);
+        let layers = self.net.layer_gradients(x, of_each)?;
+        Ok(layers.into_iter().map(|[inputs, deltas]| LayerGradients { inputs, deltas, bias: true }).collect())
     }
 
     /// The gradients of a loss for the trainable parameters, in order.

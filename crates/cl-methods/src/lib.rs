@@ -20,6 +20,10 @@
 //! | `DER`, `DER++` | `der.rs` | samples and outputs | Buzzega et al. 2020 |
 //! | `GEM` | `gem.rs` | samples of each task | Lopez-Paz & Ranzato 2017 |
 //! | `GSS-greedy` | `gss.rs` | samples | Aljundi et al. 2019 |
+//! | `GSS-IQP` | `gss_iqp.rs` | samples | Aljundi et al. 2019 |
+//! | `MIR` | `mir.rs` | samples | Aljundi et al. 2019, interfered retrieval |
+//! | `GDumb` | `gdumb.rs` | samples | Prabhu et al. 2020 |
+//! | `iCaRL` | `icarl.rs` | samples and the last network | Rebuffi et al. 2017, as van de Ven et al. 2022 run it |
 //! | `A-GEM` | `agem.rs` | samples | Chaudhry et al. 2019 |
 //! | `Independent` | `independent.rs` | a network per task | Lopez-Paz & Ranzato 2017 |
 //! | `Multimodal` | `multimodal.rs` | an input layer per task | Lopez-Paz & Ranzato 2017 |
@@ -43,8 +47,11 @@ mod der;
 mod er;
 mod er_reservoir;
 mod ewc;
+mod gdumb;
 mod gem;
 mod gss;
+mod gss_iqp;
+mod icarl;
 mod independent;
 mod joint;
 mod l2;
@@ -54,6 +61,7 @@ mod mas;
 mod memory;
 #[doc(hidden)] // what the macro `saved` names
 pub mod method;
+mod mir;
 mod multimodal;
 mod none;
 mod online_ewc;

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, der, er, er_reservoir, ewc, gem, gss, independent, joint, l2, lwf, mas, multimodal, none,
-    online_ewc, rehearsal, si,
+    Method, agem, der, er, er_reservoir, ewc, gdumb, gem, gss, gss_iqp, icarl, independent, joint, l2, lwf,
+    mas, mir, multimodal, none, online_ewc, rehearsal, si,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -57,6 +57,10 @@ impl Registry {
         add("DER++", from(der::Der::plus));
         add("GEM", from(gem::Gem::new));
         add("GSS-greedy", from(gss::GssGreedy::new));
+        add("GSS-IQP", from(gss_iqp::GssIqp::new));
+        add("MIR", from(mir::Mir::new));
+        add("GDumb", from(gdumb::GDumb::new));
+        add("iCaRL", from(|config, _| icarl::Icarl::new(config)));
         add("A-GEM", from(agem::AGem::new));
         add("Independent", from(independent::Independent::new));
         add("Multimodal", from(multimodal::Multimodal::new));

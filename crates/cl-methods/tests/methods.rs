@@ -26,6 +26,10 @@ fn strong(name: &str) -> Value {
         "DER" | "DER++" => json!({ "memory": 100, "batch": 32, "alpha": 1.0 }),
         "GEM" => json!({ "per_task": 50 }),
         "GSS-greedy" => json!({ "memory": 64, "batch": 16, "iterations": 1 }),
+        "GSS-IQP" => json!({ "memory": 64, "recent": 32, "batch": 16, "iterations": 1 }),
+        "MIR" => json!({ "memory": 100, "candidates": 40, "batch": 20 }),
+        "GDumb" => json!({ "memory": 60, "epochs": 7 }),
+        "iCaRL" => json!({ "per_class": 10 }),
         _ => json!({}),
     }
 }
@@ -89,6 +93,14 @@ fn coefficients_matter() {
         ("ER", json!({ "batch": 10 }), json!({ "batch": 100 })),
         ("A-GEM", json!({ "batch": 10 }), json!({ "batch": 100 })),
         ("Rehearsal", json!({ "memory": 30 }), json!({ "memory": 100 })),
+        (
+            "GSS-IQP",
+            json!({ "recent": 32, "memory": 40 }),
+            json!({ "recent": 32, "memory": 40, "choice": "random" }),
+        ),
+        ("MIR", json!({ "candidates": 10 }), json!({ "candidates": 100 })),
+        ("MIR", json!({ "earlier_tasks": true }), json!({ "earlier_tasks": false })),
+        ("iCaRL", json!({ "per_class": 10 }), json!({ "per_class": 50 })),
     ] {
         let runs = [&a, &b].map(|config| run(name, config.clone(), &stream, 10, 1));
         assert_ne!(runs[0].params[2], runs[1].params[2], "{name} with {a} and with {b}");
@@ -100,8 +112,8 @@ fn coefficients_matter() {
 fn what_replays_from_the_first_batches_on_differs_from_none_there() {
     let stream = stream(Scenario::Class, 2);
     let none = run("None", json!({}), &stream, 15, 1);
-    let runs =
-        ["ER-Reservoir", "DER", "DER++", "GSS-greedy"].map(|name| run(name, strong(name), &stream, 15, 1));
+    let runs = ["ER-Reservoir", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR"]
+        .map(|name| run(name, strong(name), &stream, 15, 1));
     for (at, found) in runs.iter().enumerate() {
         assert_ne!(found.params[0], none.params[0]);
         assert!(runs[..at].iter().all(|other| other.params[0] != found.params[0]));
@@ -137,7 +149,7 @@ fn what_a_task_has_to_itself_is_not_forgotten() {
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     let names: Vec<String> = Registry::standard().names().map(str::to_owned).collect();
-    assert_eq!(names.len(), 18);
+    assert_eq!(names.len(), 22);
     let stream = stream(Scenario::Task, 3);
     let all = || -> BTreeMap<&String, Run> {
         names.iter().map(|name| (name, run(name, strong(name), &stream, 8, 7))).collect()
@@ -252,6 +264,10 @@ fn who_remembers() {
                 ("DER++", json!({ "memory": 300, "batch": 32, "alpha": 0.5, "beta": 0.5 }), 0.5),
                 ("GEM", json!({ "per_task": 60 }), 0.4),
                 ("GSS-greedy", json!({ "memory": 300, "batch": 32 }), 0.4),
+                ("GSS-IQP", json!({ "memory": 300, "recent": 64, "batch": 32 }), 0.4),
+                ("MIR", json!({ "memory": 300, "candidates": 64, "batch": 32 }), 0.5),
+                ("GDumb", json!({ "memory": 300, "epochs": 31 }), 0.6),
+                ("iCaRL", json!({ "per_class": 50 }), 0.6),
                 ("A-GEM", memory.clone(), 0.15),
             ],
         ),

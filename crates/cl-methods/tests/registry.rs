@@ -23,18 +23,22 @@ fn holds_the_methods_of_the_tables() {
         "ER",
         "ER-Reservoir",
         "EWC",
+        "GDumb",
         "GEM",
+        "GSS-IQP",
         "GSS-greedy",
         "Independent",
         "Joint",
         "L2",
         "LwF",
         "MAS",
+        "MIR",
         "Multimodal",
         "None",
         "Online EWC",
         "Rehearsal",
         "SI",
+        "iCaRL",
     ];
     assert_eq!(names, expected);
     for name in names {
@@ -80,6 +84,11 @@ fn bad_values_are_refused() {
         ("A-GEM", json!({ "batch": 0 }), "batch"),
         ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
         ("Rehearsal", json!({ "memory": 0 }), "budget"),
+        ("MIR", json!({ "candidates": 5, "batch": 6 }), "candidates"),
+        ("GDumb", json!({ "min_lr": 1.0 }), "lr"),
+        ("iCaRL", json!({ "per_class": 0 }), "per_class"),
+        ("GSS-IQP", json!({ "choice": "best" }), "best"),
+        ("GSS-IQP", json!({ "recent": 0 }), "recent"),
     ] {
         let error = refused(name, config);
         assert!(error.contains(word), "{name}: {error}");

@@ -209,6 +209,22 @@ impl Mlp {
         })
     }
 
+    /// What came into every layer (n, in), and the gradient (n, out) of what came out of it, the last layer first and the heads
+    /// one by one; outside of the graph. `loss` is given the logits (n, outputs) and gives their gradient. The gradient of
+    /// sample n for a weight is the outer product of its rows, and is never formed.
+    pub fn layer_gradients(
+        &self,
+        x: &Tensor,
+        loss: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Vec<[Tensor; 2]>> {
+        let mut layers = Vec::new();
+        self.backward(x, loss, |_, input, deltas| {
+            layers.push([input.clone(), deltas.clone()]);
+            Ok(())
+        })?;
+        Ok(layers)
+    }
+
     /// A backward pass without a graph. `loss` gives the gradient of the logits, `visit` is told of each layer, the last
     /// first: its input (n, in) and its output gradient (n, out). What it changes of the layer is not read after.
     fn backward(

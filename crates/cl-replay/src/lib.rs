@@ -29,6 +29,7 @@
 //! | memory | keeps |
 //! |---|---|
 //! | [`Reservoir`] | every sample of the stream so far with equal probability, without knowing its length |
+//! | [`GreedyBalanced`] | as many samples of every group, while the stream goes by |
 //! | [`ClassBalanced`] | as many samples of every group (class, task), chosen when the group is complete |
 //! | [`Scored`] | what scores say: gradient, uncertainty, novelty, age, use; see [`scored`], [`scores`], [`gss`] |
 //! | [`Rings`] | the newest samples of every group |
@@ -77,8 +78,10 @@ mod column;
 mod draw;
 mod flat;
 mod folder;
+mod greedy_balanced;
 mod grid;
 pub mod gss;
+mod herding;
 mod history;
 mod item;
 mod k_center;
@@ -106,7 +109,9 @@ mod trajectory;
 pub use class_balanced::{Budget, ClassBalanced};
 pub use draw::Draw;
 pub use flat::{Flat, Leading, PrioritizedFlat, PrioritizedTransition, Transition, Transitions};
+pub use greedy_balanced::GreedyBalanced;
 pub use grid::Item;
+pub use herding::herding;
 pub use history::{History, HistoryReader};
 pub use item::{Items, PrioritizedItems};
 pub use k_center::{Centers, k_center};

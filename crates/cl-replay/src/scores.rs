@@ -53,23 +53,22 @@ pub fn gradient_norm(layers: &[LayerGradients]) -> Result<Tensor> {
     Ok(squared_norm(layers)?.sqrt()?)
 }
 
-/// The cosine of the angle between the gradients of every sample of `a` and every one of `b`, over the same
-/// layers: (n of a, n of b). Where a gradient is zero, the cosine is 0.
+/// The products ⟨∇ℓₙ, ∇ℓₘ⟩ of the gradients of every sample of `a` and every one of `b`, over the same layers: (n of a, n of b).
+/// What the gradient of a mean loss has with another follows from them: sums over the samples of both.
 ///
 /// ⟨δₙ aₙᵀ, δₘ aₘᵀ⟩ = ⟨δₙ, δₘ⟩ ⟨aₙ, aₘ⟩, so that each layer is two small matrix products.
 ///
 /// # Errors
 /// [`Error::Mismatch`] on another number of layers, or where one of them has another bias; candle's own.
-pub fn gradient_cosine(a: &[LayerGradients], b: &[LayerGradients]) -> Result<Tensor> {
+pub fn gradient_products(a: &[LayerGradients], b: &[LayerGradients]) -> Result<Tensor> {
     let biases = |layers: &[LayerGradients]| layers.iter().map(|layer| layer.bias).collect::<Vec<_>>();
     if biases(a) != biases(b) {
         return Err(Error::mismatch(
-            "gradient_cosine",
+            "gradient_products",
             format!("layers with biases {:?}", biases(a)),
             format!("{:?}", biases(b)),
         ));
     }
-    let norms = (squared_norm(a)?.sqrt()?, squared_norm(b)?.sqrt()?);
     let mut products: Option<Tensor> = None;
     for (a, b) in a.iter().zip(b) {
         let inputs = a.inputs.matmul(&b.inputs.t()?)?;
@@ -77,7 +76,17 @@ pub fn gradient_cosine(a: &[LayerGradients], b: &[LayerGradients]) -> Result<Ten
         let product = (a.deltas.matmul(&b.deltas.t()?)? * inputs)?;
         products = Some(products.map_or(Ok(product.clone()), |sum| sum + product)?);
     }
-    angles(&products.ok_or_else(no_layers)?, norms)
+    products.ok_or_else(no_layers)
+}
+
+/// The cosine of the angle between the gradients of every sample of `a` and every one of `b`, over the same
+/// layers: (n of a, n of b). Where a gradient is zero, the cosine is 0.
+///
+/// # Errors
+/// As [`gradient_products`].
+pub fn gradient_cosine(a: &[LayerGradients], b: &[LayerGradients]) -> Result<Tensor> {
+    let products = gradient_products(a, b)?;
+    angles(&products, (squared_norm(a)?.sqrt()?, squared_norm(b)?.sqrt()?))
 }
 
 /// The same for gradients of any network, one row each: `a` (n, parameters), `b` (m, parameters) → (n, m).

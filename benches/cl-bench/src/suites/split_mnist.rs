@@ -1,9 +1,10 @@
 //! Table 2 of van de Ven, Tuytelaars & Tolias 2022.
 
+use cl_data::Scenario;
 use cl_methods::Protocol;
 use serde_json::json;
 
-use super::{Active, Classes, Kind, Setting, Suite, row, same};
+use super::{Active, Cell, Classes, Kind, Row, Setting, Suite, row, same};
 use crate::published::{ErrorKind, Provenance, Published};
 
 pub(super) fn suite() -> Suite {
@@ -83,6 +84,17 @@ pub(super) fn suite() -> Suite {
                 sem(87.67, 1.33, Quoted),
                 sem(65.10, 3.64, Quoted),
             ]),
+            Row {
+                name: "iCaRL",
+                method: "iCaRL",
+                setting: None,
+                seeds: None,
+                cells: vec![Cell {
+                    scenario: Scenario::Class,
+                    config: json!({ "per_class": 100, "temperature": 2.0 }),
+                    published: sem(92.49, 0.12, Unverified),
+                }],
+            },
         ],
         notes: vec![
             "Joint draws its batches at random over all tasks. In the task scenario the authors' code draws \
