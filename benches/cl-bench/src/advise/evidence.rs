@@ -35,7 +35,7 @@ pub struct Measured {
     /// The same table where all tasks are trained on at once, if it has such a row.
     pub upper: Option<Summary>,
     /// Samples of the stream per second of processor time, as a multiple of those of the lower bound: medians
-    /// over seeds.
+    /// over seeds. `None` too where that was trained by another protocol.
     pub speed: Option<f64>,
 }
 
@@ -62,6 +62,8 @@ impl Tables {
             rows.min_by_key(|row| far(setting, self::setting(of, &row.method)))
         };
         let (lower, upper) = (bound("None"), bound("Joint"));
+        // A row that has its own protocol in everything is not slower or faster for its method.
+        let alike = lower.filter(|row| far(setting, self::setting(of, &row.method)) < 2);
         let slower = |lower: &report::Row| speed(&found.records) / speed(&lower.records);
         Ok(Measured {
             suite: suite.to_owned(),
@@ -70,7 +72,7 @@ impl Tables {
             ours: accuracy(&found.records)?,
             lower: lower.map(|row| accuracy(&row.records)).transpose()?,
             upper: upper.map(|row| accuracy(&row.records)).transpose()?,
-            speed: lower.map(slower),
+            speed: alike.map(slower),
         })
     }
 }

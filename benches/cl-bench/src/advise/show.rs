@@ -83,7 +83,7 @@ impl Display for Advice {
             prose(f, "   ", &method.because)?;
             writeln!(f, "   keeps: {}", method.keeps)?;
             if !method.ranges.is_empty() {
-                writeln!(f, "   try:   {}", method.ranges)?;
+                prose(f, "   ", &format!("try: {}", method.ranges))?;
             }
         }
         let mut grid = String::new();
