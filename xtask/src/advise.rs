@@ -1,6 +1,6 @@
 //! `cargo xtask advise`.
 
-use std::io::{IsTerminal as _, stdin, stdout};
+use std::io::{IsTerminal as _, Write as _, stdin, stdout};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -44,7 +44,7 @@ pub struct Args {
 pub fn main(args: Args) -> Result<ExitCode> {
     let tree = Tree::standard()?;
     if args.tree {
-        print!("{tree}");
+        write!(stdout(), "{tree}")?;
         return Ok(ExitCode::SUCCESS);
     }
     let given = [
@@ -62,11 +62,11 @@ pub fn main(args: Args) -> Result<ExitCode> {
         tree.answers(given.into_iter().filter_map(|(name, given)| Some((name, given.as_deref()?))))?;
     if stdin().is_terminal() {
         answers = tree.interview(answers, &mut stdin().lock(), &mut stdout())?;
-        println!();
+        writeln!(stdout())?;
     }
     match tree.walk(&answers)? {
-        Walk::Advice(advice) => print!("{advice}"),
-        Walk::Open(open) => print!("{open}"),
+        Walk::Advice(advice) => write!(stdout(), "{advice}")?,
+        Walk::Open(open) => write!(stdout(), "{open}")?,
     }
     Ok(ExitCode::SUCCESS)
 }
