@@ -1,5 +1,6 @@
-//! The developer's commands: `cargo xtask bench` and `cargo xtask data`.
+//! The developer's commands: `cargo xtask bench`, `cargo xtask advise` and `cargo xtask data`.
 
+mod advise;
 mod bench;
 mod cliffwalk;
 mod data;
@@ -24,6 +25,8 @@ struct Args {
 enum Command {
     /// Reproduces the tables of papers, or measures speed
     Bench(bench::Args),
+    /// Says which method is for your case, and the measured rows that speak for it
+    Advise(advise::Args),
     /// Lists, fetches and verifies data sets
     Data(data::Args),
 }
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let result = match Args::parse().command {
         Command::Bench(args) => bench::main(args),
+        Command::Advise(args) => advise::main(args),
         Command::Data(args) => data::main(args),
     };
     match result {

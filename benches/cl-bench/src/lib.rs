@@ -10,10 +10,12 @@
 //! | [`unfinished`] | runs that were stopped, to be gone on with |
 //! | [`published`] | whether two means agree |
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
+//! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
 //! | [`clock`] | processor time and memory |
 
+pub mod advise;
 mod class_orders;
 pub mod cliffwalk;
 pub mod clock;

@@ -37,17 +37,21 @@ pub struct Options {
     pub out: PathBuf,
 }
 
-/// Told what happens, from any thread.
+/// Told what happens, from any thread. Whoever does not want to know gives `&()`.
 pub trait Watch: Sync {
     /// A run begins: its name, and which of how many it is.
-    fn begin(&self, run: &str, number: usize, of: usize);
+    fn begin(&self, _run: &str, _number: usize, _of: usize) {}
     /// A run has taken `done` of `total` steps.
-    fn step(&self, run: &str, done: usize, total: usize);
+    fn step(&self, _run: &str, _done: usize, _total: usize) {}
     /// A run is stored, with this final accuracy in percent.
-    fn end(&self, run: &str, record: &Record);
+    fn end(&self, _run: &str, _record: &Record) {}
     /// Something the user should know.
-    fn warn(&self, text: &str);
+    fn warn(&self, text: &str) {
+        eprintln!("warning: {text}");
+    }
 }
+
+impl Watch for () {}
 
 /// What came of it.
 #[derive(Debug)]

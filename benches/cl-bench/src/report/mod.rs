@@ -9,7 +9,7 @@ mod markdown;
 pub(crate) mod study;
 mod summary;
 pub(crate) mod svg;
-mod text;
+pub(crate) mod text;
 pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
