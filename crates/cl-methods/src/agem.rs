@@ -2,19 +2,33 @@
 
 use candle_core::Module;
 use cl_core::{Error, Result, TensorOps};
-use cl_data::Task;
+use cl_data::{Samples, Task};
 use cl_project::AGem as Projector;
 use serde::{Deserialize, Serialize};
 
 use crate::memory::Memory;
+use crate::ring_memory::RingMemory;
 use crate::{Batch, Learner, Method};
+
+/// What is kept of the past, and how the reference is drawn from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// After a task random samples of each of its classes, replayed in shuffled epochs (van de Ven et al. 2022).
+    Random,
+    /// The newest samples of each class of each task; those of the reference are drawn for every step over all earlier
+    /// tasks, without replacement (Chaudhry et al. 2019).
+    Newest,
+}
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Samples kept of each class.
+    /// Samples kept of each class of a task.
     pub per_class: usize,
+    /// Which these are.
+    pub keep: Keep,
     /// Samples that the reference gradient is taken on.
     pub batch: usize,
     /// ε in gᵀr / (rᵀr + ε).
@@ -23,14 +37,21 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { per_class: 100, batch: 128, eps: 1e-7 }
+        Self { per_class: 100, keep: Keep::Random, batch: 128, eps: 1e-7 }
     }
 }
 
 #[derive(Serialize, Deserialize)]
 pub struct AGem {
-    memory: Memory,
+    memory: Kept,
+    batch: usize,
     eps: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Kept {
+    Random(Memory),
+    Newest(RingMemory),
 }
 
 impl AGem {
@@ -41,29 +62,49 @@ impl AGem {
                 format!("{} is not a finite number of at least 0", config.eps),
             ));
         }
-        let memory = Memory::new(config.per_class, config.batch, seed)?;
-        Ok(Self { memory, eps: config.eps })
+        let Config { per_class, batch, .. } = config;
+        let memory = match config.keep {
+            Keep::Random => Kept::Random(Memory::new(per_class, batch, seed)?),
+            Keep::Newest if batch == 0 => return Err(Error::invalid("batch", "no gradient of 0 samples")),
+            Keep::Newest => Kept::Newest(RingMemory::new(per_class, seed)?),
+        };
+        Ok(Self { memory, batch, eps: config.eps })
     }
 }
 
 impl Method for AGem {
-    crate::saved!("cl-methods/a-gem", 1);
+    crate::saved!("cl-methods/a-gem", 2);
 
     /// g̃ = g − (gᵀr/rᵀr) r where gᵀr < 0 (eq. 11), r the gradient on the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
-        let Some(old) = self.memory.draw()? else {
+        let old = match &mut self.memory {
+            Kept::Random(memory) => memory.draw()?,
+            Kept::Newest(memory) => {
+                memory.offer(learner, batch)?;
+                memory.draw(self.batch)?
+            }
+        };
+        let Some(old) = old else {
             return learner.step(&learner.loss(batch)?);
         };
-        let reference = learner.net.forward(&old.x)?.cross_entropy(&old.y, batch.units, None)?;
-        let reference = learner.gradients(&reference)?;
-        let mut gradient = learner.loss(batch)?.backward()?;
-        Projector { eps: self.eps }.project(&mut gradient, learner.net.params(), &reference)?;
-        learner.apply(&learner.net.params().gradients(&gradient)?)
+        step_against(learner, batch, &old, self.eps)
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        self.memory.keep(learner, task)
+        match &mut self.memory {
+            Kept::Random(memory) => memory.keep(learner, task),
+            Kept::Newest(memory) => memory.end_task(),
+        }
     }
+}
+
+/// A step along the gradient on the batch, projected against the one on `old`.
+pub(crate) fn step_against(learner: &mut Learner, batch: &Batch, old: &Samples, eps: f64) -> Result<()> {
+    let reference = learner.net.forward(&old.x)?.cross_entropy(&old.y, batch.units, None)?;
+    let reference = learner.gradients(&reference)?;
+    let mut gradient = learner.loss(batch)?.backward()?;
+    Projector { eps }.project(&mut gradient, learner.net.params(), &reference)?;
+    learner.apply(&learner.net.params().gradients(&gradient)?)
 }
 
 #[cfg(test)]
@@ -80,7 +121,7 @@ mod tests {
         for scenario in Scenario::ALL {
             let (tasks, mut learner) = (tasks(scenario, 3, 20), learner(scenario, 3));
             learner.optimizer.set_lr(0.05).unwrap();
-            let config = Config { per_class: 10, batch: 12, eps: 0.0 };
+            let config = Config { per_class: 10, batch: 12, eps: 0.0, ..Config::default() };
             let (mut agem, mut memory) = (AGem::new(config, 3).unwrap(), Memory::new(10, 12, 3).unwrap());
             let (mut conflicts, mut agreements) = (0, 0);
             for (k, task) in tasks.iter().enumerate() {

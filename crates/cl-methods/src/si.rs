@@ -26,11 +26,13 @@ pub struct Config {
     pub xi: f64,
     /// Which gradient the path integral takes.
     pub gradient: Gradient,
+    /// Whether ω below 0 counts as 0 (Chaudhry et al. 2019); it takes away from Ω otherwise.
+    pub positive: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { c: 0.1, xi: 0.1, gradient: Gradient::Task }
+        Self { c: 0.1, xi: 0.1, gradient: Gradient::Task, positive: false }
     }
 }
 
@@ -49,12 +51,12 @@ impl Si {
     }
 
     fn inner(config: Config) -> cl_regularize::SiConfig {
-        cl_regularize::SiConfig { c: config.c, xi: config.xi }
+        cl_regularize::SiConfig { c: config.c, xi: config.xi, positive: config.positive }
     }
 }
 
 impl Method for Si {
-    crate::saved!("cl-methods/si", 1);
+    crate::saved!("cl-methods/si", 2);
 
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         if self.si.is_none() {
@@ -67,13 +69,8 @@ impl Method for Si {
         let si = self.si.as_mut().expect("begin_task made it");
         let (loss, penalty) = (learner.loss(batch)?, si.penalty(learner.net.params())?);
         let (step, path) = match self.config.gradient {
-            Gradient::Task if penalty.track_op() => {
-                let task = learner.gradients(&loss)?;
-                let penalty = learner.gradients(&penalty)?;
-                let whole = task.iter().zip(&penalty).map(|(t, p)| t + p).collect::<Result<Vec<_>, _>>()?;
-                (whole, task)
-            }
-            Gradient::Task | Gradient::Whole => {
+            Gradient::Task => learner.gradients_apart(&loss, &penalty)?,
+            Gradient::Whole => {
                 let whole = learner.gradients(&(loss + penalty)?)?;
                 (whole.clone(), whole)
             }

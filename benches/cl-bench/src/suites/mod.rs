@@ -4,6 +4,7 @@
 //! A row of a table is one line here. The names of methods are those of the registry; a row may have a
 //! name of its own where the paper has one.
 
+mod agem_permuted;
 mod der_rotated;
 mod gem_rotations;
 mod gss_disjoint;
@@ -147,6 +148,7 @@ pub fn suites() -> Vec<Suite> {
         gem_rotations::suite(),
         der_rotated::suite(),
         gss_disjoint::suite(),
+        agem_permuted::suite(),
     ]
 }
 
@@ -209,7 +211,7 @@ mod tests {
         let error = suite("split-mnits").unwrap_err().to_string();
         assert!(
             error.contains(
-                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint"
+                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint, agem-permuted"
             ),
             "{error}"
         );
