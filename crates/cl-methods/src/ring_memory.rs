@@ -78,3 +78,70 @@ impl RingMemory {
         past.slice(start..self.ends[task]).map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::testing::{batch, learner, tasks};
+    use cl_data::Scenario;
+
+    /// Task, class and number of each drawn sample.
+    fn rows(samples: &Samples) -> Vec<(usize, usize, usize)> {
+        let x = samples.x.to_vec2::<f32>().unwrap();
+        x.iter().map(|x| (x[0] as usize, x[1] as usize, x[2] as usize)).collect()
+    }
+
+    /// 20 samples of each class come by, the newest three stay, and are drawn once their task is over.
+    #[test]
+    fn the_newest_of_each_class_of_each_earlier_task() {
+        for scenario in Scenario::ALL {
+            let (tasks, learner) = (tasks(scenario, 4, 20), learner(scenario, 4));
+            let mut memory = RingMemory::new(3, 0).unwrap();
+            for (k, task) in tasks.iter().enumerate() {
+                for from in [0, 11, 22, 33] {
+                    memory.offer(&learner, &batch(task, from, (from + 11).min(40))).unwrap();
+                    let drawn = memory.draw(100).unwrap();
+                    assert_eq!(drawn.map_or(0, |drawn| drawn.len()), 6 * k, "nothing of the present task");
+                }
+                memory.end_task().unwrap();
+                let all: HashSet<_> = rows(&memory.draw(100).unwrap().unwrap()).into_iter().collect();
+                let newest = (0..=k).flat_map(|t| (0..2).flat_map(move |c| (17..20).map(move |n| (t, c, n))));
+                assert_eq!(all, newest.collect(), "{scenario}");
+
+                let (mut seen, mut of) = (HashSet::new(), HashSet::new());
+                for _ in 0..60 {
+                    let drawn = rows(&memory.draw(5).unwrap().unwrap());
+                    assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), 5, "no sample twice");
+                    seen.extend(drawn);
+                    let one = rows(&memory.draw_task().unwrap().unwrap());
+                    assert!(one.len() == 6 && one.iter().all(|row| row.0 == one[0].0));
+                    of.insert(one[0].0);
+                }
+                // With another seed a sample of 24 would be missed once in 2·10⁵ (60 draws of 5), a task of 4 in 10⁷.
+                assert_eq!(seen, all);
+                assert_eq!(of.len(), k + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn comes_from_the_seed() {
+        let draws = |seed| {
+            let (tasks, learner) = (tasks(Scenario::Domain, 1, 20), learner(Scenario::Domain, 1));
+            let mut memory = RingMemory::new(10, seed).unwrap();
+            memory.offer(&learner, &batch(&tasks[0], 0, 40)).unwrap();
+            memory.end_task().unwrap();
+            rows(&memory.draw(8).unwrap().unwrap())
+        };
+        assert_eq!(draws(0), draws(0));
+        assert_ne!(draws(0), draws(1));
+    }
+
+    #[test]
+    fn no_room_is_refused() {
+        assert!(RingMemory::new(0, 0).is_err());
+    }
+}

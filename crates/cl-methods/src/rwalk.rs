@@ -75,3 +75,51 @@ impl Method for RWalk {
         self.walk.as_mut().expect("begin_task made it").consolidate(learner.net.params())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{assert_close, batch, gradient, learner, moved, tasks};
+    use cl_data::Scenario;
+
+    /// Each step is g + 2λ (F+s)(θ−θ*), with F and s from another walk that is led along the gradients of the task's loss
+    /// alone. What the walk makes of them is tested where it is.
+    #[test]
+    fn the_steps_follow_the_equations() {
+        for scenario in Scenario::ALL {
+            let (tasks, mut learner) = (tasks(scenario, 3, 20), learner(scenario, 3));
+            learner.optimizer.set_lr(0.05).unwrap();
+            let config = Config { lambda: 0.5, every: 3, ..Config::default() };
+            let mut method = RWalk::new(config).unwrap();
+            let mut walk = cl_regularize::RWalk::new(RWalk::inner(config), learner.net.params()).unwrap();
+            let flat =
+                |learner: &Learner| -> Vec<f32> { learner.net.params().flat().unwrap().to_vec1().unwrap() };
+            let (mut anchor, mut held) = (flat(&learner), vec![0f32; flat(&learner).len()]);
+            for (k, task) in tasks.iter().enumerate() {
+                learner.task = k;
+                method.begin_task(&mut learner, task).unwrap();
+                for step in 0..9 {
+                    let now = batch(task, step, step + 7);
+                    let loss = learner.loss(&now).unwrap();
+                    let (g, gradients) = (gradient(&learner, &loss), learner.gradients(&loss).unwrap());
+                    let theta = flat(&learner);
+                    let expected: Vec<f32> =
+                        (0..g.len()).map(|i| g[i] + held[i] * (theta[i] - anchor[i])).collect();
+                    let found = moved(&mut learner, |learner| method.observe(learner, &now).unwrap());
+                    let found: Vec<f32> = found.iter().map(|step| step / 0.05).collect();
+                    assert_close(&found, &expected, 1e-4);
+                    walk.after_step(learner.net.params(), &gradients).unwrap();
+                }
+                method.end_task(&mut learner, task).unwrap();
+                walk.consolidate(learner.net.params()).unwrap();
+                anchor = flat(&learner);
+                held = walk
+                    .importance()
+                    .flat_map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+                    .collect();
+                assert!(held.iter().any(|&h| h > 0.5));
+            }
+        }
+    }
+}

@@ -49,3 +49,25 @@ impl Method for SGem {
         self.memory.end_task()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::assert_projected;
+    use cl_data::Scenario;
+
+    /// Against the memory of the one task that a second memory of the same seed draws.
+    #[test]
+    fn no_step_goes_against_the_task_that_was_drawn() {
+        for scenario in Scenario::ALL {
+            let mut method = SGem::new(Config { per_class: 10 }, 3).unwrap();
+            let mut twin = RingMemory::new(10, 3).unwrap();
+            let draw = |twin: &mut RingMemory, learner: &Learner, batch: &Batch| {
+                twin.offer(learner, batch).unwrap();
+                twin.draw_task().unwrap()
+            };
+            assert_projected(scenario, &mut method, &mut twin, draw, |twin, _, _| twin.end_task().unwrap());
+        }
+    }
+}

@@ -23,6 +23,7 @@ fn holds_the_methods_of_the_tables() {
         "ER",
         "ER-Reservoir",
         "EWC",
+        "EWC++",
         "GEM",
         "GSS-greedy",
         "Independent",
@@ -33,7 +34,9 @@ fn holds_the_methods_of_the_tables() {
         "Multimodal",
         "None",
         "Online EWC",
+        "RWalk",
         "Rehearsal",
+        "S-GEM",
         "SI",
     ];
     assert_eq!(names, expected);
@@ -79,6 +82,17 @@ fn bad_values_are_refused() {
         ("A-GEM", json!({ "per_class": 0 }), "budget"),
         ("A-GEM", json!({ "batch": 0 }), "batch"),
         ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
+        ("A-GEM", json!({ "keep": "newest", "per_class": 0 }), "per_class"),
+        ("A-GEM", json!({ "keep": "newest", "batch": 0 }), "batch"),
+        ("A-GEM", json!({ "keep": "oldest" }), "oldest"),
+        ("S-GEM", json!({ "per_class": 0 }), "per_class"),
+        ("EWC++", json!({ "lambda": -1.0 }), "lambda"),
+        ("EWC++", json!({ "decay": 1.0 }), "decay"),
+        ("EWC++", json!({ "every": 0 }), "every"),
+        ("RWalk", json!({ "lambda": -1.0 }), "lambda"),
+        ("RWalk", json!({ "eps": 0.0 }), "eps"),
+        ("RWalk", json!({ "every": 0 }), "every"),
+        ("MAS", json!({ "decay": 1.5 }), "decay"),
         ("Rehearsal", json!({ "memory": 0 }), "budget"),
     ] {
         let error = refused(name, config);
