@@ -17,6 +17,8 @@ pub struct Config {
     pub decay: f64,
     /// Steps between two updates of F and of the scores.
     pub every: usize,
+    /// Whether g² is summed up over all steps of the task so far, as in the authors' code, not over the last `every` alone.
+    pub growing: bool,
     /// ε in s = ΔL / (½ F Δθ² + ε).
     pub eps: f64,
     /// The ½ in that: 1 in the authors' code.
@@ -27,8 +29,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let RWalkConfig { lambda, decay, every, eps, kl, keep } = RWalkConfig::default();
-        Self { lambda, decay, every, eps, kl, keep }
+        let RWalkConfig { lambda, decay, every, growing, eps, kl, keep } = RWalkConfig::default();
+        Self { lambda, decay, every, growing, eps, kl, keep }
     }
 }
 
@@ -47,8 +49,8 @@ impl RWalk {
     }
 
     fn inner(config: Config) -> RWalkConfig {
-        let Config { lambda, decay, every, eps, kl, keep } = config;
-        RWalkConfig { lambda, decay, every, eps, kl, keep }
+        let Config { lambda, decay, every, growing, eps, kl, keep } = config;
+        RWalkConfig { lambda, decay, every, growing, eps, kl, keep }
     }
 }
 

@@ -107,6 +107,7 @@ fn coefficients_matter() {
         ("EWC++", json!({ "every": 5, "decay": 0.1 }), json!({ "every": 5, "decay": 0.5 })),
         ("EWC++", json!({ "every": 5, "normalise": true }), json!({ "every": 5, "normalise": false })),
         ("RWalk", json!({ "every": 2, "kl": 0.5 }), json!({ "every": 2, "kl": 1.0 })),
+        ("RWalk", json!({ "every": 2, "growing": false }), json!({ "every": 2, "growing": true })),
         ("RWalk", json!({ "every": 2, "keep": 0.5 }), json!({ "every": 2, "keep": 1.5 })),
         ("RWalk", json!({ "every": 2, "decay": 0.1 }), json!({ "every": 5, "decay": 0.1 })),
         ("A-GEM", json!({ "keep": "random" }), json!({ "keep": "newest" })),

@@ -46,7 +46,7 @@ impl AdaptiveEwc {
     pub fn new(config: AdaptiveEwcConfig) -> Result<Self> {
         let AdaptiveEwcConfig { lambda, decay, every, threshold, .. } = config;
         crate::check_coefficients(&[("lambda", lambda), ("threshold", threshold)])?;
-        Ok(Self { config, running: Running::new(decay, every)?, bowls: Vec::new() })
+        Ok(Self { config, running: Running::new(decay, every, false)?, bowls: Vec::new() })
     }
 
     /// After each step: F ← decay·F + (1−decay)·g². `gradients` are those of the task's loss, one for each

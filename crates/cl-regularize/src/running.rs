@@ -4,12 +4,14 @@ use candle_core::Tensor;
 use cl_core::{Error, Params, Result, TensorOps};
 use serde::{Deserialize, Serialize};
 
-/// F ← decay·F + (1−decay)·mean of g² over `every` steps (Chaudhry et al. 2018, eq. 10, with α = 1−decay).
+/// F ← decay·F + (1−decay)·mean of g² over `every` steps (Chaudhry et al. 2018, eq. 10, with α = 1−decay). Where it is
+/// `growing`, the g² of all steps since the last [`restart`](Self::restart) are in that sum, still divided by `every`.
 // No Clone: it would share the tensors, which are changed in place.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Running {
     decay: f64,
     every: usize,
+    growing: bool,
     /// F; empty before the first window of steps is full, whose mean is taken whole.
     #[serde(with = "cl_core::snapshot::tensor")]
     fisher: Vec<Tensor>,
@@ -17,10 +19,12 @@ pub(crate) struct Running {
     #[serde(with = "cl_core::snapshot::tensor")]
     window: Vec<Tensor>,
     filled: usize,
+    /// Whether the next step's g² take the place of what is in the window.
+    anew: bool,
 }
 
 impl Running {
-    pub(crate) fn new(decay: f64, every: usize) -> Result<Self> {
+    pub(crate) fn new(decay: f64, every: usize, growing: bool) -> Result<Self> {
         crate::check_coefficients(&[("decay", decay)])?;
         if decay >= 1.0 {
             return Err(Error::invalid("decay", format!("with {decay} nothing is ever learnt")));
@@ -28,7 +32,7 @@ impl Running {
         if every == 0 {
             return Err(Error::invalid("every", "a mean is taken over at least one step"));
         }
-        Ok(Self { decay, every, fisher: Vec::new(), window: Vec::new(), filled: 0 })
+        Ok(Self { decay, every, growing, fisher: Vec::new(), window: Vec::new(), filled: 0, anew: true })
     }
 
     /// A step's gradients that fit the parameters. Whether the window is full: [`close`](Self::close) comes next then.
@@ -38,18 +42,18 @@ impl Running {
             self.window = gradients.iter().map(Tensor::zeros_like).collect::<Result<_, _>>()?;
         }
         crate::check_tensors("observe", params, &self.window)?;
-        // The first of a window takes the place of what the last one left.
-        let keep = if self.filled == 0 { 0.0 } else { 1.0 };
+        let keep = if self.anew { 0.0 } else { 1.0 };
         for (window, gradient) in self.window.iter().zip(gradients) {
             window.accumulate_sq(gradient, keep, 1.0 / self.every as f64)?;
         }
+        self.anew = false;
         self.filled += 1;
         Ok(self.filled == self.every)
     }
 
     /// A full window goes into F.
     pub(crate) fn close(&mut self) -> Result<()> {
-        self.filled = 0;
+        (self.filled, self.anew) = (0, !self.growing);
         self.fisher = if self.fisher.is_empty() {
             self.window.iter().map(Tensor::copy).collect::<Result<_, _>>()?
         } else {
@@ -59,9 +63,9 @@ impl Running {
         Ok(())
     }
 
-    /// Steps of a window that is not full are forgotten.
-    pub(crate) fn drop_window(&mut self) {
-        self.filled = 0;
+    /// A window begins; what is in it is forgotten.
+    pub(crate) fn restart(&mut self) {
+        (self.filled, self.anew) = (0, true);
     }
 
     /// F of each parameter; nothing before the first window is full.

@@ -15,6 +15,9 @@ pub struct RWalkConfig {
     pub decay: f64,
     /// Steps between two updates of F and of the scores: Δt in the paper.
     pub every: usize,
+    /// Whether g² is the sum over all steps of the task so far, over `every`, and not over the last `every` steps alone. The
+    /// authors' code does not begin the sum anew within a task; its F grows, and at the end is one of the whole task.
+    pub growing: bool,
     /// ε, which keeps the scores finite where a parameter did not move.
     pub eps: f64,
     /// What stands before F Δθ² in the scores: ½ in the paper, 1 in its authors' code.
@@ -26,7 +29,7 @@ pub struct RWalkConfig {
 
 impl Default for RWalkConfig {
     fn default() -> Self {
-        Self { lambda: 1.0, decay: 0.1, every: 10, eps: 1e-3, kl: 0.5, keep: 0.5 }
+        Self { lambda: 1.0, decay: 0.1, every: 10, growing: false, eps: 1e-3, kl: 0.5, keep: 0.5 }
     }
 }
 
@@ -62,12 +65,12 @@ impl RWalk {
     /// A negative coefficient; a decay of 1 or more; a mean over 0 steps; ε = 0, which divides by zero where a parameter
     /// did not move.
     pub fn new(config: RWalkConfig, params: &Params) -> Result<Self> {
-        let RWalkConfig { lambda, decay, every, eps, kl, keep } = config;
+        let RWalkConfig { lambda, decay, every, growing, eps, kl, keep } = config;
         crate::check_coefficients(&[("lambda", lambda), ("eps", eps), ("kl", kl), ("keep", keep)])?;
         if eps == 0.0 {
             return Err(cl_core::Error::invalid("eps", "0 divides by zero where a parameter did not move"));
         }
-        let running = Running::new(decay, every)?;
+        let running = Running::new(decay, every, growing)?;
         let (before, start) = (params.values()?, params.values()?);
         let (path, of_task) = (zeros(&start)?, zeros(&start)?);
         Ok(Self { config, running, path, before, start, of_task, scores: Vec::new(), bowls: Vec::new() })
@@ -131,7 +134,7 @@ impl RWalk {
         self.bowls = now.iter().zip(&fisher).zip(&score).map(bowl).collect::<Result<_>>()?;
         self.scores = scores;
         self.of_task = zeros(&now)?;
-        self.running.drop_window();
+        self.running.restart();
         self.begin_at(now)
     }
 

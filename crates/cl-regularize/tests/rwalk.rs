@@ -23,8 +23,8 @@ fn scaled(values: &[f64]) -> Vec<f64> {
 /// cuts off.
 #[test]
 fn three_parameters_by_hand() {
-    for (kl, keep) in [(0.5, 0.5), (1.0, 1.5)] {
-        let config = RWalkConfig { lambda: 3.0, decay: 0.25, every: 2, eps: 0.1, kl, keep };
+    for (kl, keep, growing) in [(0.5, 0.5, false), (1.0, 1.5, true)] {
+        let config = RWalkConfig { lambda: 3.0, decay: 0.25, every: 2, growing, eps: 0.1, kl, keep };
         let theta = params(&[0.0; 3]);
         let mut walk = RWalk::new(config, &theta).unwrap();
         let mut at = [0f64; 3];
@@ -50,7 +50,10 @@ fn three_parameters_by_hand() {
                     fisher = Some(std::array::from_fn(|i| {
                         fisher.map_or(squares[i] / 2.0, |f| 0.25 * f[i] + 0.75 * squares[i] / 2.0)
                     }));
-                    (from, fall, squares) = (at, [0.0; 3], [0.0; 3]);
+                    (from, fall) = (at, [0.0; 3]);
+                    if !growing {
+                        squares = [0.0; 3];
+                    }
                 }
             }
             walk.consolidate(&theta).unwrap();

@@ -33,7 +33,7 @@ pub(super) fn suite() -> Suite {
     };
     // Learning rates and strengths are those of the authors' script. Their EWC has no ½; their MAS sums over the 10
     // samples and 10 units of a minibatch and divides by all samples: ten times ours.
-    let rwalk = json!({ "lambda": 1.0, "decay": 0.1, "every": 10, "eps": 1e-3, "kl": 1.0, "keep": 1.5 });
+    let rwalk = json!({ "lambda": 1.0, "decay": 0.1, "every": 10, "growing": true, "eps": 1e-3, "kl": 1.0, "keep": 1.5 });
     let ring = json!({ "per_class": 25, "keep": "newest", "batch": 256, "eps": 0.0 });
     let rows: Vec<(_, _, f64, Value, _, _)> = vec![
         ("VAN", "None", 0.03, json!({}), None, repo(47.95, 1.32)),
@@ -98,8 +98,8 @@ pub(super) fn suite() -> Suite {
              twice that, biases at 0.1.",
             "The methods are those of the authors' code, which differ from the papers they come from: EWC has one penalty, whose \
              Fisher information is a running mean over the steps, scaled to [0, 1]; PI takes an ω below 0 for 0; MAS keeps the \
-             last task's Ω alone; RWALK's scores are s ← 1½ s + ½ s_task where the paper has their mean, and its distance has no \
-             ½.",
+             last task's Ω alone; RWALK's scores are s ← 1½ s + ½ s_task where the paper has their mean, its distance has no ½, \
+             and its Fisher information sums up the squares of the whole task so far, which the code never sets back.",
             "GEM and S-GEM are not in the script. The learning rate is A-GEM's, and GEM's margin that of its own authors; one run \
              of GEM is all that its cost allows. Nothing is published for PI, and no error for multi-task.",
         ],
