@@ -67,6 +67,17 @@ impl Learner {
         self.net.params().gradients(&loss.backward()?)
     }
 
+    /// The gradients of `loss` + `penalty`, and of `loss` alone: the two are the same where the penalty is a constant.
+    pub fn gradients_apart(&self, loss: &Tensor, penalty: &Tensor) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+        let task = self.gradients(loss)?;
+        if !penalty.track_op() {
+            return Ok((task.clone(), task));
+        }
+        let penalty = self.gradients(penalty)?;
+        let whole = task.iter().zip(&penalty).map(|(t, p)| t + p).collect::<Result<_, _>>()?;
+        Ok((whole, task))
+    }
+
     /// A step along these gradients.
     pub fn apply(&mut self, gradients: &[Tensor]) -> Result<()> {
         self.optimizer.step(self.net.params(), gradients)

@@ -11,8 +11,10 @@
 //! | `L2` | `l2.rs` | one copy of θ | Kirkpatrick et al. 2017, fig. 2 |
 //! | `EWC` | `ewc.rs` | θ and F per task | Kirkpatrick et al. 2017 |
 //! | `Online EWC` | `online_ewc.rs` | θ and F | Schwarz et al. 2018 |
+//! | `EWC++` | `ewc_plus.rs` | θ and F, a running F | Chaudhry et al. 2018 |
 //! | `SI` | `si.rs` | θ, ω, Ω | Zenke et al. 2017 |
 //! | `MAS` | `mas.rs` | θ and Ω | Aljundi et al. 2018 |
+//! | `RWalk` | `rwalk.rs` | θ, F, scores | Chaudhry et al. 2018 |
 //! | `LwF` | `lwf.rs` | the last network | Li & Hoiem 2017 |
 //! | `ER` | `er.rs` | samples | Rolnick et al. 2019, as van de Ven et al. 2022 run it |
 //! | `Rehearsal` | `rehearsal.rs` | samples | Hsu et al. 2018 |
@@ -25,6 +27,7 @@
 //! | `GDumb` | `gdumb.rs` | samples | Prabhu et al. 2020 |
 //! | `iCaRL` | `icarl.rs` | samples and the last network | Rebuffi et al. 2017, as van de Ven et al. 2022 run it |
 //! | `A-GEM` | `agem.rs` | samples | Chaudhry et al. 2019 |
+//! | `S-GEM` | `s_gem.rs` | samples of each task | Chaudhry et al. 2019 |
 //! | `Independent` | `independent.rs` | a network per task | Lopez-Paz & Ranzato 2017 |
 //! | `Multimodal` | `multimodal.rs` | an input layer per task | Lopez-Paz & Ranzato 2017 |
 //!
@@ -47,6 +50,7 @@ mod der;
 mod er;
 mod er_reservoir;
 mod ewc;
+mod ewc_plus;
 mod gdumb;
 mod gem;
 mod gss;
@@ -68,6 +72,9 @@ mod online_ewc;
 mod protocol;
 mod registry;
 mod rehearsal;
+mod ring_memory;
+mod rwalk;
+mod s_gem;
 mod si;
 #[cfg(test)]
 mod testing;

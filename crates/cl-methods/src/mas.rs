@@ -15,11 +15,14 @@ pub struct Config {
     pub lambda: f64,
     /// How the dependence of the outputs is estimated.
     pub sensitivity: Sensitivity,
+    /// γ in Ω ← γΩ + what a task adds: 1 in the paper; 0 in the code of Chaudhry et al. 2019, so that only the last task
+    /// counts.
+    pub decay: f64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lambda: 1.0, sensitivity: Sensitivity::PerSample }
+        Self { lambda: 1.0, sensitivity: Sensitivity::PerSample, decay: 1.0 }
     }
 }
 
@@ -31,12 +34,15 @@ pub struct Mas {
 
 impl Mas {
     pub fn new(config: Config) -> Result<Self> {
-        Ok(Self { mas: cl_regularize::Mas::new(config.lambda)?, sensitivity: config.sensitivity })
+        Ok(Self {
+            mas: cl_regularize::Mas::with_decay(config.lambda, config.decay)?,
+            sensitivity: config.sensitivity,
+        })
     }
 }
 
 impl Method for Mas {
-    crate::saved!("cl-methods/mas", 1);
+    crate::saved!("cl-methods/mas", 2);
 
     /// L = L_task + λ Σ Ω(θ−θ*)² (eq. 4).
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

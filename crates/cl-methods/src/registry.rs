@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, der, er, er_reservoir, ewc, gdumb, gem, gss, gss_iqp, icarl, independent, joint, l2, lwf,
-    mas, mir, multimodal, none, online_ewc, rehearsal, si,
+    Method, agem, der, er, er_reservoir, ewc, ewc_plus, gdumb, gem, gss, gss_iqp, icarl, independent, joint,
+    l2, lwf, mas, mir, multimodal, none, online_ewc, rehearsal, rwalk, s_gem, si,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -47,8 +47,10 @@ impl Registry {
         add("L2", from(|config, _| l2::L2::new(config)));
         add("EWC", from(ewc::Ewc::new));
         add("Online EWC", from(online_ewc::new));
+        add("EWC++", from(|config, _| ewc_plus::EwcPlus::new(config)));
         add("SI", from(|config, _| si::Si::new(config)));
         add("MAS", from(|config, _| mas::Mas::new(config)));
+        add("RWalk", from(|config, _| rwalk::RWalk::new(config)));
         add("LwF", from(|config, _| lwf::Lwf::new(config)));
         add("ER", from(er::Er::new));
         add("Rehearsal", from(rehearsal::Rehearsal::new));
@@ -62,6 +64,7 @@ impl Registry {
         add("GDumb", from(gdumb::GDumb::new));
         add("iCaRL", from(|config, _| icarl::Icarl::new(config)));
         add("A-GEM", from(agem::AGem::new));
+        add("S-GEM", from(s_gem::SGem::new));
         add("Independent", from(independent::Independent::new));
         add("Multimodal", from(multimodal::Multimodal::new));
         registry

@@ -29,11 +29,13 @@ pub struct Config {
     pub gradient: Gradient,
     /// What the elements of gradients are clipped to, if they are (Mammoth: 1).
     pub clip: Option<f64>,
+    /// Whether ω below 0 counts as 0 (Chaudhry et al. 2019); it takes away from Ω otherwise.
+    pub positive: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { c: 0.1, xi: 0.1, gradient: Gradient::Task, clip: None }
+        Self { c: 0.1, xi: 0.1, gradient: Gradient::Task, clip: None, positive: false }
     }
 }
 
@@ -58,12 +60,12 @@ impl Si {
     }
 
     fn inner(config: Config) -> cl_regularize::SiConfig {
-        cl_regularize::SiConfig { c: config.c, xi: config.xi }
+        cl_regularize::SiConfig { c: config.c, xi: config.xi, positive: config.positive }
     }
 }
 
 impl Method for Si {
-    crate::saved!("cl-methods/si", 1);
+    crate::saved!("cl-methods/si", 2);
 
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         if self.si.is_none() {
@@ -76,13 +78,8 @@ impl Method for Si {
         let si = self.si.as_mut().expect("begin_task made it");
         let (loss, penalty) = (learner.loss(batch)?, si.penalty(learner.net.params())?);
         let (step, path) = match self.config.gradient {
-            Gradient::Task if penalty.track_op() => {
-                let task = learner.gradients(&loss)?;
-                let penalty = learner.gradients(&penalty)?;
-                let whole = task.iter().zip(&penalty).map(|(t, p)| t + p).collect::<Result<Vec<_>, _>>()?;
-                (whole, task)
-            }
-            Gradient::Task | Gradient::Whole => {
+            Gradient::Task => learner.gradients_apart(&loss, &penalty)?,
+            Gradient::Whole => {
                 let whole = learner.gradients(&(loss + penalty)?)?;
                 (whole.clone(), whole)
             }
@@ -113,7 +110,13 @@ mod tests {
     fn gradients_are_clipped_element_by_element() {
         let (tasks, mut learner) = (tasks(Scenario::Domain, 1, 20), learner(Scenario::Domain, 1));
         let clip = 0.05f32;
-        let config = Config { c: 1.0, xi: 0.5, gradient: Gradient::Whole, clip: Some(f64::from(clip)) };
+        let config = Config {
+            c: 1.0,
+            xi: 0.5,
+            gradient: Gradient::Whole,
+            clip: Some(f64::from(clip)),
+            positive: false,
+        };
         let mut si = Si::new(config).unwrap();
         si.begin_task(&mut learner, &tasks[0]).unwrap();
         let batch = batch(&tasks[0], 0, 9);

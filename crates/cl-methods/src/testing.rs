@@ -6,7 +6,7 @@ use cl_core::Units;
 use cl_data::{Samples, Scenario, Task, Transform};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 
-use crate::{Batch, Learner};
+use crate::{Batch, Learner, Method};
 
 /// Tasks of two classes, `per_class` samples each. An input is (task, class, number of the sample).
 pub fn tasks(scenario: Scenario, count: usize, per_class: usize) -> Vec<Task> {
@@ -63,4 +63,50 @@ pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         assert!((f - e).abs() <= tolerance * f.abs().max(e.abs()).max(1.0), "{i}: {f} against {e}");
     }
+}
+
+/// Every step is the plain gradient where it agrees with that on what `draw` says was drawn, and has nothing of its
+/// direction where it does not. Both occur.
+pub fn assert_projected<T>(
+    scenario: Scenario,
+    method: &mut dyn Method,
+    twin: &mut T,
+    draw: impl Fn(&mut T, &Learner, &Batch) -> Option<Samples>,
+    end_task: impl Fn(&mut T, &Learner, &Task),
+) {
+    let (tasks, mut learner) = (tasks(scenario, 3, 20), learner(scenario, 3));
+    learner.optimizer.set_lr(0.05).unwrap();
+    let (mut conflicts, mut agreements) = (0, 0);
+    for (k, task) in tasks.iter().enumerate() {
+        learner.task = k;
+        for step in 0..20 {
+            let batch = batch(task, step, step + 7);
+            let plain = gradient(&learner, &learner.loss(&batch).unwrap());
+            let reference = draw(twin, &learner, &batch).map(|samples| {
+                gradient(&learner, &learner.loss(&Batch { samples, units: task.units }).unwrap())
+            });
+            let found = moved(&mut learner, |learner| method.observe(learner, &batch).unwrap());
+            let found: Vec<f32> = found.iter().map(|step| step / 0.05).collect();
+            assert_eq!(reference.is_some(), k > 0);
+            let Some(reference) = reference else {
+                assert_close(&found, &plain, 1e-4);
+                continue;
+            };
+            if dot(&plain, &reference) >= 0.0 {
+                agreements += 1;
+                assert_close(&found, &plain, 1e-4);
+                continue;
+            }
+            conflicts += 1;
+            let scale = (dot(&reference, &reference) * dot(&plain, &plain)).sqrt();
+            let angle = dot(&found, &reference) / scale;
+            assert!(angle.abs() < 1e-4, "orthogonal after the projection, not {angle}");
+            let factor = (dot(&plain, &reference) / dot(&reference, &reference)) as f32;
+            let by_hand: Vec<f32> = plain.iter().zip(&reference).map(|(g, r)| g - factor * r).collect();
+            assert_close(&found, &by_hand, 1e-4);
+        }
+        method.end_task(&mut learner, task).unwrap();
+        end_task(twin, &learner, task);
+    }
+    assert!(conflicts > 0 && agreements > 0, "{scenario}: {conflicts} and {agreements}");
 }

@@ -16,7 +16,7 @@ fn refused(name: &str, config: Value) -> String {
 fn holds_the_methods_of_the_tables() {
     let registry = Registry::standard();
     let names: Vec<_> = registry.names().collect();
-    let expected = [
+    let mut expected = [
         "A-GEM",
         "DER",
         "DER++",
@@ -24,6 +24,7 @@ fn holds_the_methods_of_the_tables() {
         "ER-Reservoir",
         "EWC",
         "GDumb",
+        "EWC++",
         "GEM",
         "GSS-IQP",
         "GSS-greedy",
@@ -36,10 +37,13 @@ fn holds_the_methods_of_the_tables() {
         "Multimodal",
         "None",
         "Online EWC",
+        "RWalk",
         "Rehearsal",
+        "S-GEM",
         "SI",
         "iCaRL",
     ];
+    expected.sort_unstable();
     assert_eq!(names, expected);
     for name in names {
         registry.build(name, &json!({}), 0).unwrap();
@@ -83,6 +87,17 @@ fn bad_values_are_refused() {
         ("A-GEM", json!({ "per_class": 0 }), "budget"),
         ("A-GEM", json!({ "batch": 0 }), "batch"),
         ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
+        ("A-GEM", json!({ "keep": "newest", "per_class": 0 }), "per_class"),
+        ("A-GEM", json!({ "keep": "newest", "batch": 0 }), "batch"),
+        ("A-GEM", json!({ "keep": "oldest" }), "oldest"),
+        ("S-GEM", json!({ "per_class": 0 }), "per_class"),
+        ("EWC++", json!({ "lambda": -1.0 }), "lambda"),
+        ("EWC++", json!({ "decay": 1.0 }), "decay"),
+        ("EWC++", json!({ "every": 0 }), "every"),
+        ("RWalk", json!({ "lambda": -1.0 }), "lambda"),
+        ("RWalk", json!({ "eps": 0.0 }), "eps"),
+        ("RWalk", json!({ "every": 0 }), "every"),
+        ("MAS", json!({ "decay": 1.5 }), "decay"),
         ("Rehearsal", json!({ "memory": 0 }), "budget"),
         ("MIR", json!({ "candidates": 5, "batch": 6 }), "candidates"),
         ("GDumb", json!({ "min_lr": 1.0 }), "lr"),

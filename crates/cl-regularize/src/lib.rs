@@ -33,6 +33,7 @@
 //! | [`AdaptiveEwc`] | the Fisher as a running mean over training steps, small values set to zero |
 //! | [`Si`] | importance from the path that training took |
 //! | [`Mas`] | importance from how much the outputs depend on a parameter |
+//! | [`RWalk`] | the running Fisher, and importance from the path over how far the outputs moved |
 //! | [`L2`] | every parameter matters the same |
 //!
 //! **λ is not the same number everywhere.** Here the penalty of EWC is (λ/2) Σ F(θ−θ*)², as in the paper and
@@ -43,6 +44,8 @@ mod ewc;
 mod fisher;
 mod l2;
 mod mas;
+mod running;
+mod rwalk;
 mod si;
 
 pub use adaptive::{AdaptiveEwc, AdaptiveEwcConfig};
@@ -50,6 +53,7 @@ pub use ewc::{Carry, Ewc, EwcConfig};
 pub use fisher::Fisher;
 pub use l2::L2;
 pub use mas::{Mas, Sensitivity};
+pub use rwalk::{RWalk, RWalkConfig};
 pub use si::{Si, SiConfig};
 
 use candle_core::{Device, Tensor};

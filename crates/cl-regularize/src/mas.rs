@@ -82,10 +82,11 @@ fn active(outputs: &Tensor, targets: &[u32], units: Units) -> Result<Tensor> {
     Ok(Tensor::from_vec(mask, (n, width), outputs.device())?.to_dtype(outputs.dtype())?)
 }
 
-/// λ Σ Ω(θ−θ*)² (equation 4), Ω the sum of the sensitivities after each task.
+/// λ Σ Ω(θ−θ*)² (equation 4), Ω the sum of the sensitivities after each task, or one that decays.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mas {
     lambda: f64,
+    decay: f64,
     bowls: Vec<Vec<Quadratic>>,
 }
 
@@ -95,8 +96,19 @@ impl Mas {
     /// # Errors
     /// A negative λ.
     pub fn new(lambda: f64) -> Result<Self> {
+        Self::with_decay(lambda, 1.0)
+    }
+
+    /// The same with Ω ← decay·Ω + what a task adds: with 0 the last task's alone, as in the code of Chaudhry et al. 2019.
+    ///
+    /// # Errors
+    /// A negative λ; a decay outside of [0, 1].
+    pub fn with_decay(lambda: f64, decay: f64) -> Result<Self> {
         crate::check_coefficients(&[("lambda", lambda)])?;
-        Ok(Self { lambda, bowls: Vec::new() })
+        if !(0.0..=1.0).contains(&decay) {
+            return Err(Error::invalid("decay", format!("{decay} is not within 0 and 1")));
+        }
+        Ok(Self { lambda, decay, bowls: Vec::new() })
     }
 
     /// λ Σ Ω(θ−θ*)²: a scalar to add to the loss, 0 before the first task ends.
@@ -104,7 +116,7 @@ impl Mas {
         crate::penalty(params, &self.bowls, 2.0 * self.lambda)
     }
 
-    /// After a task: Ω ← Ω + what was found now, θ* ← θ. The parameters are not changed.
+    /// After a task: Ω ← decay·Ω + what was found now, θ* ← θ. The parameters are not changed.
     ///
     /// # Errors
     /// Another number of tensors, another shape or dtype; nothing is changed then.
@@ -112,7 +124,7 @@ impl Mas {
         crate::check_tensors("consolidate", params, &sensitivity)?;
         let bowl = |(i, (anchor, new)): (usize, (Tensor, Tensor))| -> Result<Vec<Quadratic>> {
             let importance = match self.bowls.get(i) {
-                Some(before) => (&before[0].importance + new)?,
+                Some(before) => ((&before[0].importance * self.decay)? + new)?,
                 None => new,
             };
             Ok(vec![Quadratic { importance, anchor }])

@@ -11,11 +11,14 @@ pub struct SiConfig {
     pub c: f64,
     /// ξ, which keeps Ω finite where a parameter did not move.
     pub xi: f64,
+    /// Whether ω below 0 counts as 0: a parameter whose way raised the loss is free, not pushed away (the code of
+    /// Chaudhry et al. 2019).
+    pub positive: bool,
 }
 
 impl Default for SiConfig {
     fn default() -> Self {
-        Self { c: 0.1, xi: 0.1 }
+        Self { c: 0.1, xi: 0.1, positive: false }
     }
 }
 
@@ -81,7 +84,8 @@ impl Si {
         let mut bowls = Vec::new();
         for (i, now) in now.iter().enumerate() {
             let way = (now - &self.start[i])?.sqr()?;
-            let mut importance = (&self.path[i] / (way + self.config.xi)?)?;
+            let path = if self.config.positive { self.path[i].relu()? } else { self.path[i].clone() };
+            let mut importance = (path / (way + self.config.xi)?)?;
             if let Some(bowl) = self.bowls.get(i) {
                 importance = (&bowl[0].importance + importance)?;
             }

@@ -68,10 +68,32 @@ fn online_keeps_the_last_anchor_and_decays_the_fisher() {
     }
 }
 
+/// F after every second step, from the mean of the two; the third step waits for the fourth.
+#[test]
+fn adaptive_fisher_is_updated_every_so_many_steps() {
+    let theta = params(&[1.0, 2.0, 3.0]);
+    let config = AdaptiveEwcConfig { lambda: 2.0, decay: 0.25, every: 2, normalise: true, threshold: 0.0 };
+    let mut ewc = AdaptiveEwc::new(config).unwrap();
+    let gradients = [[1.0, 0.0, 2.0], [3.0, 0.0, 2.0], [1.0, 2.0, 0.0], [1.0, 2.0, 0.0], [9.0, 9.0, 9.0]];
+    for (step, gradient) in gradients.iter().enumerate() {
+        assert_eq!(ewc.consolidate(&theta).is_err(), step < 2, "no window is full yet");
+        ewc.observe(&theta, &[vector(gradient)]).unwrap();
+    }
+    // Means 5, 0, 4 and 1, 4, 0.
+    let fisher: Vec<f64> = ewc.fisher().unwrap().iter().flat_map(elements).collect();
+    assert_close(&fisher, &[2.0, 3.0, 1.0], 1e-14);
+    ewc.consolidate(&theta).unwrap();
+    go(&theta, &[1.5, 2.1, 4.0]); // scaled: ½, 1, 0
+    let penalty = ewc.penalty(&theta).unwrap();
+    assert_close(&[value(&penalty)], &[0.5 * 0.25 + 0.01], 1e-14);
+    assert_close(&gradient(&theta, &penalty), &[0.5, 0.2, 0.0], 1e-14);
+    assert!(AdaptiveEwc::new(AdaptiveEwcConfig { every: 0, ..config }).is_err());
+}
+
 #[test]
 fn adaptive_fisher_is_a_running_mean_that_is_cut_off() {
     let theta = params(&[1.0, 2.0]);
-    let config = AdaptiveEwcConfig { lambda: 3.0, decay: 0.9, threshold: 0.05 };
+    let config = AdaptiveEwcConfig { lambda: 3.0, decay: 0.9, threshold: 0.05, ..Default::default() };
     let mut ewc = AdaptiveEwc::new(config).unwrap();
     assert_eq!(value(&ewc.penalty(&theta).unwrap()), 0.0);
     assert!(ewc.consolidate(&theta).is_err(), "nothing was observed");
@@ -101,7 +123,13 @@ fn adaptive_fisher_is_a_running_mean_that_is_cut_off() {
 #[test]
 fn a_value_at_the_threshold_counts() {
     let theta = params(&[0.0, 0.0]);
-    let mut ewc = AdaptiveEwc::new(AdaptiveEwcConfig { lambda: 1.0, decay: 0.5, threshold: 0.25 }).unwrap();
+    let mut ewc = AdaptiveEwc::new(AdaptiveEwcConfig {
+        lambda: 1.0,
+        decay: 0.5,
+        threshold: 0.25,
+        ..Default::default()
+    })
+    .unwrap();
     ewc.observe(&theta, &[vector(&[0.5, 0.4999])]).unwrap();
     assert_eq!(elements(&ewc.fisher().unwrap()[0]), [0.25, 0.0]);
 }

@@ -91,6 +91,18 @@ fn the_penalty_holds_what_matters() {
 }
 
 #[test]
+fn earlier_tasks_count_as_much_as_asked() {
+    let net = net(&[2, 3]);
+    let params = net.params();
+    let full = |p: &cl_core::Param| (p.var.ones_like().unwrap() * 2.0).unwrap();
+    for (decay, expected) in [(0.0, 2.0), (0.5, 3.5), (1.0, 6.0)] {
+        let mut mas = Mas::with_decay(1.0, decay).unwrap();
+        (0..3).for_each(|_| mas.consolidate(params, params.trainable().map(full).collect()).unwrap());
+        assert!(mas.importance().all(|omega| elements(omega).iter().all(|&o| o == expected)), "{decay}");
+    }
+}
+
+#[test]
 fn bad_input_is_an_error() {
     let net = net(&[2, 3]);
     let (x, y) = (normal(&[5, 2], 2), targets(5, 3));
@@ -98,6 +110,9 @@ fn bad_input_is_an_error() {
     assert!(of(Sensitivity::Batched(0), &x, &y).is_err());
     assert!(of(Sensitivity::PerSample, &x.narrow(0, 0, 0).unwrap(), &y).is_err());
     assert!(of(Sensitivity::PerSample, &x, &y.narrow(0, 0, 4).unwrap()).is_err());
+    for decay in [-0.1, 1.1, f64::NAN] {
+        assert!(Mas::with_decay(1.0, decay).is_err());
+    }
     assert!(Mas::new(-1.0).is_err() && Mas::new(f64::NAN).is_err());
     let mut mas = Mas::new(1.0).unwrap();
     let found = of(Sensitivity::PerSample, &x, &y).unwrap();

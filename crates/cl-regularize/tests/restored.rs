@@ -7,7 +7,9 @@ use candle_core::{Module, Tensor};
 use cl_core::snapshot::{self, Kind};
 use cl_core::{TensorOps, Units};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
-use cl_regularize::{AdaptiveEwc, AdaptiveEwcConfig, Carry, Ewc, EwcConfig, Fisher, L2, Si, SiConfig};
+use cl_regularize::{
+    AdaptiveEwc, AdaptiveEwcConfig, Carry, Ewc, EwcConfig, Fisher, L2, RWalk, RWalkConfig, Si, SiConfig,
+};
 use common::{bits, net, normal, targets};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +47,18 @@ impl Regularizer for AdaptiveEwc {
 }
 
 impl Regularizer for Si {
+    fn penalty(&self, net: &Mlp) -> Tensor {
+        self.penalty(net.params()).unwrap()
+    }
+    fn after_step(&mut self, net: &Mlp, gradients: &[Tensor]) {
+        self.after_step(net.params(), gradients).unwrap();
+    }
+    fn consolidate(&mut self, net: &Mlp, _task: u64) {
+        self.consolidate(net.params()).unwrap();
+    }
+}
+
+impl Regularizer for RWalk {
     fn penalty(&self, net: &Mlp) -> Tensor {
         self.penalty(net.params()).unwrap()
     }
@@ -112,9 +126,19 @@ fn adaptive_ewc_goes_on() {
     check(|_| AdaptiveEwc::new(AdaptiveEwcConfig { lambda: 5.0, ..Default::default() }).unwrap());
 }
 
+/// Saved within a window of steps.
+#[test]
+fn a_window_of_steps_goes_on() {
+    let config = AdaptiveEwcConfig { lambda: 5.0, every: 2, normalise: true, ..Default::default() };
+    check(|_| AdaptiveEwc::new(config).unwrap());
+    check(|net| {
+        RWalk::new(RWalkConfig { lambda: 2.0, every: 2, ..Default::default() }, net.params()).unwrap()
+    });
+}
+
 #[test]
 fn si_goes_on() {
-    check(|net| Si::new(SiConfig { c: 1.0, xi: 0.1 }, net.params()).unwrap());
+    check(|net| Si::new(SiConfig { c: 1.0, xi: 0.1, positive: false }, net.params()).unwrap());
 }
 
 #[test]

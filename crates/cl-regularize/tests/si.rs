@@ -16,7 +16,7 @@ fn importance(si: &Si) -> Vec<f64> {
 #[test]
 fn two_parameters_by_hand() {
     let theta = params(&[1.0, 2.0]);
-    let mut si = Si::new(SiConfig { c: 0.5, xi: 0.1 }, &theta).unwrap();
+    let mut si = Si::new(SiConfig { c: 0.5, xi: 0.1, positive: false }, &theta).unwrap();
     let step = |si: &mut Si, gradient: [f64; 2], to: [f64; 2]| {
         go(&theta, &to);
         si.after_step(&theta, &[vector(&gradient)]).unwrap();
@@ -42,6 +42,22 @@ fn two_parameters_by_hand() {
     assert_close(&gradient(&theta, &penalty), &[omega[0] * 0.1, omega[1]], 1e-14);
 }
 
+/// A way uphill counts against a parameter, or for nothing; it takes nothing off what an earlier task gave then.
+#[test]
+fn what_raised_the_loss_counts_for_nothing_if_asked() {
+    for positive in [false, true] {
+        let theta = params(&[0.0, 0.0]);
+        let mut si = Si::new(SiConfig { c: 1.0, xi: 0.1, positive }, &theta).unwrap();
+        for (gradient, to) in [([-1.0, -1.0], [0.3, 0.3]), ([2.0, -1.0], [0.4, 0.4])] {
+            go(&theta, &to);
+            si.after_step(&theta, &[vector(&gradient)]).unwrap(); // ω = (0.3, 0.3), then (−0.2, 0.1)
+            si.consolidate(&theta).unwrap();
+        }
+        let second = if positive { 0.0 } else { -0.2 / 0.11 };
+        assert_close(&importance(&si), &[0.3 / 0.19 + second, 0.3 / 0.19 + 0.1 / 0.11], 1e-12);
+    }
+}
+
 /// With small steps down a separable bowl, ω of a parameter is what it took off the loss: nothing where it
 /// stands at the bottom already, nothing where the loss does not depend on it.
 #[test]
@@ -50,7 +66,7 @@ fn the_path_integral_is_the_fall_of_the_loss() {
     let start = [0.0, 1.0, 0.3, 1.0];
     let theta = params(&start);
     let xi = 0.1;
-    let mut si = Si::new(SiConfig { c: 1.0, xi }, &theta).unwrap();
+    let mut si = Si::new(SiConfig { c: 1.0, xi, positive: false }, &theta).unwrap();
     for _ in 0..2000 {
         let at = elements(&theta.flat().unwrap());
         let gradient: Vec<f64> = (0..4).map(|i| slope[i] * (at[i] - bottom[i])).collect();
@@ -72,7 +88,7 @@ fn the_path_integral_is_the_fall_of_the_loss() {
 fn the_penalty_begins_with_the_second_task() {
     let net = net(&[4, 6, 3]);
     let mut optimizer = Optimizer::new(OptimizerConfig::sgd(0.1)).unwrap();
-    let mut si = Si::new(SiConfig { c: 10.0, xi: 0.1 }, net.params()).unwrap();
+    let mut si = Si::new(SiConfig { c: 10.0, xi: 0.1, positive: false }, net.params()).unwrap();
     let mut train = |si: &mut Si, seed: u64| {
         let (x, y) = (normal(&[16, 4], seed), targets(16, 3));
         let loss = net.forward(&x).unwrap().cross_entropy(&y, Units::All, None).unwrap();
@@ -151,7 +167,7 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
 fn coefficients_out_of_range_are_named() {
     for (c, xi, name) in [(-1.0, 0.1, "c: "), (f64::NAN, 0.1, "c: "), (0.1, 0.0, "xi: "), (0.1, -1.0, "xi: ")]
     {
-        let error = Si::new(SiConfig { c, xi }, &params(&[0.0])).unwrap_err().to_string();
+        let error = Si::new(SiConfig { c, xi, positive: false }, &params(&[0.0])).unwrap_err().to_string();
         assert!(error.starts_with(name), "{error}");
     }
 }

@@ -4,6 +4,7 @@
 //! A row of a table is one line here. The names of methods are those of the registry; a row may have a
 //! name of its own where the paper has one.
 
+mod agem_permuted;
 mod der;
 mod gem_rotations;
 mod gss_disjoint;
@@ -153,6 +154,7 @@ pub fn suites() -> Vec<Suite> {
         der::permuted(),
         gss_disjoint::suite(),
         gss_permuted::suite(),
+        agem_permuted::suite(),
     ]
 }
 
