@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Method, agem, der, er, er_reservoir, ewc, gem, gss, independent, joint, l2, lwf, mas, multimodal, none,
-    online_ewc, rehearsal, si,
+    online_ewc, packnet, progressive, rehearsal, si, xdg,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -60,6 +60,9 @@ impl Registry {
         add("A-GEM", from(agem::AGem::new));
         add("Independent", from(independent::Independent::new));
         add("Multimodal", from(multimodal::Multimodal::new));
+        add("PackNet", from(packnet::PackNet::new));
+        add("Progressive", from(progressive::Progressive::new));
+        add("XdG", from(xdg::XdG::new));
         registry
     }
 

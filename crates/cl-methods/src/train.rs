@@ -144,8 +144,11 @@ impl<'a> Training<'a> {
         };
         let rng = &mut cl_core::rng(seed, "weights");
         let net = Mlp::with_heads(&widths, heads, DType::F32, &Device::Cpu, rng)?;
-        if protocol.weights == Weights::Xavier {
-            net.draw(Init::Xavier, Init::Zeros, &mut cl_core::rng(seed, "weights"))?;
+        let rng = &mut cl_core::rng(seed, "weights");
+        match protocol.weights {
+            Weights::FanIn => {}
+            Weights::Xavier => net.draw(Init::Xavier, Init::Zeros, rng)?,
+            Weights::Truncated => net.draw(Init::Truncated(0.1), Init::Constant(0.1), rng)?,
         }
         let learner = Learner {
             net,
@@ -297,8 +300,7 @@ impl<'a> Training<'a> {
 fn steps(budget: Budget, batches: &Batches, tasks: usize, phases: usize) -> usize {
     match budget {
         Budget::Iterations(n) => n * tasks / phases,
-        Budget::Epochs(n) => n * batches.per_epoch(),
-        Budget::Part { epochs, of } => (epochs * batches.per_epoch()).div_ceil(of.max(1)),
+        budget => budget.steps(batches.per_epoch()),
     }
 }
 

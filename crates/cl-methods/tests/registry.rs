@@ -33,8 +33,11 @@ fn holds_the_methods_of_the_tables() {
         "Multimodal",
         "None",
         "Online EWC",
+        "PackNet",
+        "Progressive",
         "Rehearsal",
         "SI",
+        "XdG",
     ];
     assert_eq!(names, expected);
     for name in names {
@@ -80,6 +83,17 @@ fn bad_values_are_refused() {
         ("A-GEM", json!({ "batch": 0 }), "batch"),
         ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
         ("Rehearsal", json!({ "memory": 0 }), "budget"),
+        ("PackNet", json!({ "ratio": 1.0 }), "ratio"),
+        ("PackNet", json!({ "ratio": -0.1 }), "ratio"),
+        ("PackNet", json!({ "batch": 0 }), "batch"),
+        ("PackNet", json!({ "retrain": "long" }), "long"),
+        ("Progressive", json!({ "hidden": [8, 0] }), "hidden"),
+        ("Progressive", json!({ "adapters": { "width": 0 } }), "width"),
+        ("Progressive", json!({ "adapters": { "alpha": -1.0 } }), "alpha"),
+        ("Progressive", json!({ "adapters": { "lateral": "none" } }), "none"),
+        ("XdG", json!({ "fraction": 1.0 }), "fraction"),
+        ("XdG", json!({ "place": "input" }), "input"),
+        ("Independent", json!({ "weights": "zero" }), "zero"),
     ] {
         let error = refused(name, config);
         assert!(error.contains(word), "{name}: {error}");

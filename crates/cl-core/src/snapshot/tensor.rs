@@ -170,8 +170,12 @@ impl TensorData {
             Error::invalid("dtype of a saved tensor", format!("`{}` is none of candle's", self.dtype))
         })?;
         // candle multiplies up the strides: also where a dimension of 0 leaves no values.
-        if self.shape.iter().filter(|&&dim| dim > 0).try_fold(1usize, |n, &dim| n.checked_mul(dim)).is_none() {
-            let why = format!("there are no tensors of shape {:?}: the product of its dimensions is too large", self.shape);
+        if self.shape.iter().filter(|&&dim| dim > 0).try_fold(1usize, |n, &dim| n.checked_mul(dim)).is_none()
+        {
+            let why = format!(
+                "there are no tensors of shape {:?}: the product of its dimensions is too large",
+                self.shape
+            );
             return Err(Error::invalid("shape of a saved tensor", why));
         }
         with_element!(dtype, T => {
