@@ -158,7 +158,7 @@ fn what_is_isolated_answers_the_same_bit_for_bit() {
         (Scenario::Task, Heads::Apart, momentum),
         (Scenario::Domain, Heads::OneLayer, OptimizerConfig::adamw(0.005, 0.01)),
     ] {
-        let stream = stream(scenario, 4);
+        let stream = stream(scenario, 5);
         let protocol = Protocol { heads, optimizer, ..common::protocol(40) };
         for (name, config) in [
             ("PackNet", json!({ "retrain": { "epochs": 3 }, "batch": 32 })),
@@ -173,17 +173,17 @@ fn what_is_isolated_answers_the_same_bit_for_bit() {
             let mut method = common::Answers { inner, tasks: stream.tasks.clone(), after: Vec::new() };
             let r = train(&stream, &mut method, &protocol, 1, &mut |_| Ok(())).unwrap().r;
             let what = format!("{name} {config}, {scenario} {heads:?}");
-            assert_eq!(method.after.len(), 4);
-            for task in 0..4 {
+            assert_eq!(method.after.len(), 5);
+            for task in 0..5 {
                 assert!(r[task][task] > 0.7, "{what} learns: {r:?}");
-                for later in task..4 {
+                for later in task..5 {
                     assert_eq!(r[later][task], r[task][task], "{what}: {r:?}");
                     let answers = |after: usize| &method.after[after][task];
                     assert!(answers(later) == answers(task), "{what}: task {task} after {later}");
                 }
             }
             let memory = method.inner.memory_per_task().unwrap().unwrap();
-            assert!(memory.len() == 4 && memory.iter().all(|&bytes| bytes > 0), "{what}: {memory:?}");
+            assert!(memory.len() == 5 && memory.iter().all(|&bytes| bytes > 0), "{what}: {memory:?}");
         }
     }
     assert!(Registry::standard().build("EWC", &json!({}), 0).unwrap().memory_per_task().unwrap().is_none());
