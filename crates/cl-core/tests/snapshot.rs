@@ -366,6 +366,8 @@ fn tensor_data_that_does_not_fit_is_refused() {
     for bad in [
         TensorData { shape: vec![3], ..good.clone() },
         TensorData { shape: vec![usize::MAX, 2], ..good.clone() },
+        TensorData { shape: vec![0, 1 << 63, 4], bytes: vec![], ..good.clone() },
+        TensorData { shape: vec![1 << 63, 4, 0], bytes: vec![], ..good.clone() },
         TensorData { dtype: "f64".to_owned(), ..good.clone() },
         TensorData { dtype: "bf16".to_owned(), ..good.clone() },
         TensorData { dtype: "float".to_owned(), ..good.clone() },

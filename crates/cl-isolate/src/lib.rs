@@ -60,4 +60,4 @@ mod progressive;
 
 pub use gates::Gates;
 pub use packnet::{PackNet, PackNetMemory, PackNetTask};
-pub use progressive::{AdapterConfig, Column, ColumnMemory, MlpColumn, Progressive};
+pub use progressive::{AdapterConfig, Column, ColumnMemory, Lateral, MlpColumn, Progressive};

@@ -1,6 +1,7 @@
 //! Progressive networks: Rusu et al. 2016, "Progressive Neural Networks", arXiv 1606.04671.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor, Var};
 use cl_core::init::Init;
@@ -54,21 +55,46 @@ pub trait Column {
     }
 }
 
+/// What brings the activations of earlier columns into a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lateral {
+    /// U σ(V [αⱼ hʲ] + c) into each layer but the first: the paper's equation 2.
+    #[default]
+    Adapter,
+    /// Σⱼ (Uⱼ hʲ + cⱼ) into each layer, as the code of Chaudhry et al. 2019 (A-GEM) has it: without projection, σ
+    /// and α, a matrix and a bias for each earlier column. In the first layer, too: hʲ is then x for every j.
+    Linear,
+}
+
+impl Lateral {
+    /// The layers of column `k`, of so many, that have lateral input.
+    fn layers(self, k: usize, layers: usize) -> Range<usize> {
+        match self {
+            _ if k == 0 => 0..0,
+            Self::Adapter => 1..layers,
+            Self::Linear => 0..layers,
+        }
+    }
+}
+
 /// What the adapters are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdapterConfig {
+    /// What brings the activations of earlier columns in.
+    pub lateral: Lateral,
     /// The width that earlier activations are projected to. `None`, the default, is that of the layer's
-    /// own input, as in the paper.
+    /// own input, as in the paper. Linear maps have none.
     pub width: Option<usize>,
     /// Each α begins uniform in (−`alpha`, `alpha`). The default is 0.1; the paper says "random small
-    /// values".
+    /// values". Linear maps have none.
     pub alpha: f64,
 }
 
 impl Default for AdapterConfig {
     fn default() -> Self {
-        Self { width: None, alpha: 0.1 }
+        Self { lateral: Lateral::Adapter, width: None, alpha: 0.1 }
     }
 }
 
@@ -93,6 +119,7 @@ impl AdapterConfig {
 /// with σ the ReLU, one learned scalar α for each earlier column, and V a projection of their joined
 /// activations. The first layer has no lateral input: all columns see the same x. On feature maps V and U act
 /// on each position, as 1×1 convolutions (the paper's U has the size of the layer's own kernel).
+/// [`Lateral::Linear`] has simpler maps.
 ///
 /// Only the last column and its adapters are trained: they alone are in [`params`](Self::params), and the
 /// activations of earlier columns are computed outside of the graph. An earlier task's output never changes,
@@ -121,8 +148,27 @@ impl AdapterConfig {
 pub struct Progressive<C> {
     config: AdapterConfig,
     columns: Vec<C>,
-    /// For each column, those of its second and later layers; the first column has none.
-    adapters: Vec<Vec<Adapter>>,
+    /// For each column, those of its layers that have one; the first column has none.
+    adapters: Vec<Vec<Map>>,
+}
+
+/// Lateral input of one layer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Map {
+    Adapter(Adapter),
+    Linear(Linear),
+}
+
+/// Σⱼ (Uⱼ hʲ + cⱼ).
+#[derive(Debug, Serialize, Deserialize)]
+struct Linear {
+    /// U (outputs, inputs of all earlier columns).
+    #[serde(with = "cl_core::snapshot::tensor")]
+    weight: Var,
+    /// c (earlier columns, outputs).
+    #[serde(with = "cl_core::snapshot::tensor")]
+    bias: Var,
 }
 
 /// U σ(V [αⱼ hʲ] + c).
@@ -157,7 +203,7 @@ pub struct ColumnMemory {
 
 impl<C> Progressive<C> {
     /// For [`snapshot`](cl_core::snapshot).
-    pub const KIND: Kind = Kind::new("cl-isolate/progressive", 1);
+    pub const KIND: Kind = Kind::new("cl-isolate/progressive", 2);
 }
 
 impl<C: Column> Progressive<C> {
@@ -171,7 +217,8 @@ impl<C: Column> Progressive<C> {
     }
 
     /// Adds the column of the next task, whose number it gives, and draws its adapters: α, V, c and U, layer
-    /// by layer; V and U uniform within 1/√inputs, and c as V. The columns before are trained no more.
+    /// by layer; V and U uniform within 1/√inputs, and c as V. Linear maps: U, c. The columns before are trained
+    /// no more.
     ///
     /// Columns may have other widths, but as many layers.
     ///
@@ -185,14 +232,20 @@ impl<C: Column> Progressive<C> {
         };
         let (dtype, device) = (first.var.dtype(), first.var.device().clone());
         check_columns(self.columns.iter().chain([&column]))?;
-        let adapters = if self.columns.is_empty() { 1..1 } else { 1..column.layers() };
         let adapter = |layer| {
             let earlier: Vec<usize> = self.columns.iter().map(|column| column.inputs(layer)).collect();
-            let width = self.config.width.unwrap_or(column.inputs(layer));
-            let alpha = Init::Uniform(self.config.alpha);
-            Adapter::new(&earlier, width, column.outputs(layer), alpha, dtype, &device, rng)
+            let outputs = column.outputs(layer);
+            Ok(match self.config.lateral {
+                Lateral::Adapter => {
+                    let width = self.config.width.unwrap_or(column.inputs(layer));
+                    let alpha = Init::Uniform(self.config.alpha);
+                    Map::Adapter(Adapter::new(&earlier, width, outputs, alpha, dtype, &device, rng)?)
+                }
+                Lateral::Linear => Map::Linear(Linear::new(&earlier, outputs, dtype, &device, rng)?),
+            })
         };
-        self.adapters.push(adapters.map(adapter).collect::<Result<_>>()?);
+        let layers = self.config.lateral.layers(self.columns.len(), column.layers());
+        self.adapters.push(layers.map(adapter).collect::<Result<_>>()?);
         self.columns.push(column);
         Ok(self.columns.len() - 1)
     }
@@ -217,8 +270,9 @@ impl<C: Column> Progressive<C> {
                     continue;
                 }
                 let mut a = column.affine(layer, &h[k])?;
-                if layer > 0 && k > 0 {
-                    let lateral = self.adapters[k][layer - 1].forward(&h[..k])?;
+                let with = self.config.lateral.layers(k, layers);
+                if with.contains(&layer) {
+                    let lateral = self.adapters[k][layer - with.start].forward(&h[..k])?;
                     a = (&a + column.align(layer, lateral, &a)?)?;
                 }
                 let y = column.activate(layer, &a)?;
@@ -241,7 +295,8 @@ impl<C: Column> Progressive<C> {
     }
 
     /// What trains: the parameters of the last column as `columns.2`, of its adapters as
-    /// `adapters.2.1.alpha`, `.project`, `.bias`, `.expand`, where 2 is the task and 1 the layer.
+    /// `adapters.2.1.alpha`, `.project`, `.bias`, `.expand`, where 2 is the task and 1 the layer; of linear maps
+    /// `.weight` and `.bias` (earlier columns, outputs).
     ///
     /// # Errors
     /// [`Error::Invalid`] where there is no column.
@@ -263,8 +318,9 @@ impl<C: Column> Progressive<C> {
         };
         let mut params = Params::new();
         params.extend(&format!("columns.{task}"), column.params()?)?;
-        for (i, adapter) in self.adapters[task].iter().enumerate() {
-            params.extend(&format!("adapters.{task}.{}", i + 1), adapter.params()?)?;
+        let layers = self.config.lateral.layers(task, column.layers());
+        for (layer, adapter) in layers.zip(&self.adapters[task]) {
+            params.extend(&format!("adapters.{task}.{layer}"), adapter.params()?)?;
         }
         Ok(params)
     }
@@ -277,7 +333,7 @@ impl<C: Column> Progressive<C> {
         let bytes = |params: &Params| -> usize {
             params.iter().map(|p| p.var.elem_count() * p.var.dtype().size_in_bytes()).sum()
         };
-        let of_column = |(column, adapters): (&C, &Vec<Adapter>)| {
+        let of_column = |(column, adapters): (&C, &Vec<Map>)| {
             let params = column.params()?;
             let mut memory = ColumnMemory {
                 weights: params.numel(),
@@ -321,6 +377,67 @@ fn check_columns<'a, C: Column + 'a>(columns: impl Iterator<Item = &'a C>) -> Re
     Ok(())
 }
 
+impl Map {
+    /// From the activations of the earlier columns, (n, inputs, ..) each, to (n, outputs, ..).
+    fn forward(&self, earlier: &[Tensor]) -> Result<Tensor> {
+        match self {
+            Self::Adapter(adapter) => adapter.forward(earlier),
+            Self::Linear(linear) => linear.forward(earlier),
+        }
+    }
+
+    fn params(&self) -> Result<Params> {
+        match self {
+            Self::Adapter(adapter) => adapter.params(),
+            Self::Linear(linear) => linear.params(),
+        }
+    }
+
+    /// Whether it is of this kind, and goes from columns of these widths to `outputs`.
+    fn fits(&self, kind: Lateral, earlier: &[usize], outputs: usize, dtype: DType) -> bool {
+        match self {
+            Self::Adapter(adapter) => kind == Lateral::Adapter && adapter.fits(earlier, outputs, dtype),
+            Self::Linear(linear) => kind == Lateral::Linear && linear.fits(earlier, outputs, dtype),
+        }
+    }
+}
+
+impl Linear {
+    fn new(earlier: &[usize], outputs: usize, dtype: DType, device: &Device, rng: &mut Rng) -> Result<Self> {
+        let inputs = earlier.iter().sum::<usize>();
+        let bound = Init::Uniform(1.0 / (inputs as f64).sqrt());
+        Ok(Self {
+            weight: Init::FanIn.var((outputs, inputs), dtype, device, rng)?,
+            bias: bound.var((earlier.len(), outputs), dtype, device, rng)?,
+        })
+    }
+
+    fn forward(&self, earlier: &[Tensor]) -> Result<Tensor> {
+        // On feature maps the channels go last and come back.
+        let joined = Tensor::cat(earlier, 1)?;
+        let last = joined.rank() - 1;
+        let lateral = joined.transpose(1, last)?.linear(
+            &self.weight,
+            Some(&self.bias.sum(0)?),
+            Activation::Identity,
+        )?;
+        Ok(lateral.transpose(1, last)?)
+    }
+
+    fn params(&self) -> Result<Params> {
+        let mut params = Params::new();
+        params.push("weight", self.weight.clone())?;
+        params.push("bias", self.bias.clone())?;
+        Ok(params)
+    }
+
+    fn fits(&self, earlier: &[usize], outputs: usize, dtype: DType) -> bool {
+        self.weight.dims() == [outputs, earlier.iter().sum()]
+            && self.bias.dims() == [earlier.len(), outputs]
+            && [&self.weight, &self.bias].iter().all(|v| v.dtype() == dtype)
+    }
+}
+
 impl Adapter {
     fn new(
         earlier: &[usize],
@@ -341,7 +458,6 @@ impl Adapter {
         })
     }
 
-    /// From the activations of the earlier columns, (n, inputs, ..) each, to (n, outputs, ..).
     fn forward(&self, earlier: &[Tensor]) -> Result<Tensor> {
         let scale = |(j, h): (usize, &Tensor)| h.broadcast_mul(&self.alpha.narrow(0, j, 1)?);
         let scaled = earlier.iter().enumerate().map(scale).collect::<Result<Vec<_>, _>>()?;
@@ -380,7 +496,7 @@ impl Adapter {
 struct Saved<C> {
     config: AdapterConfig,
     columns: Vec<C>,
-    adapters: Vec<Vec<Adapter>>,
+    adapters: Vec<Vec<Map>>,
 }
 
 impl<C: Column> TryFrom<Saved<C>> for Progressive<C> {
@@ -395,10 +511,10 @@ impl<C: Column> TryFrom<Saved<C>> for Progressive<C> {
         }
         for (k, (column, adapters)) in columns.iter().zip(&adapters).enumerate() {
             let dtype = column.params()?.iter().next().map(|p| p.var.dtype()).ok_or_else(refused)?;
-            let layers = if k == 0 { 1..1 } else { 1..column.layers() };
-            let fits = |(layer, adapter): (usize, &Adapter)| {
+            let layers = config.lateral.layers(k, column.layers());
+            let fits = |(layer, adapter): (usize, &Map)| {
                 let earlier: Vec<usize> = columns[..k].iter().map(|earlier| earlier.inputs(layer)).collect();
-                adapter.fits(&earlier, column.outputs(layer), dtype)
+                adapter.fits(config.lateral, &earlier, column.outputs(layer), dtype)
             };
             if adapters.len() != layers.len() || !layers.zip(adapters).all(fits) {
                 return Err(refused());

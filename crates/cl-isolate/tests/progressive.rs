@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use cl_core::init::Init;
 use cl_core::{Error, Params, Result, Rng, snapshot};
-use cl_isolate::{AdapterConfig, Column, MlpColumn, Progressive};
+use cl_isolate::{AdapterConfig, Column, Lateral, MlpColumn, Progressive};
 use cl_nn::{Optimizer, OptimizerConfig};
 
 const CPU: Device = Device::Cpu;
@@ -102,12 +102,53 @@ fn forward_is_the_equation() {
     }
 }
 
+/// Uⱼ hʲ + cⱼ of every earlier column, into every layer: the code of Chaudhry et al. 2019, a matrix a column.
+#[test]
+fn linear_laterals_are_a_layer_for_each_earlier_column() {
+    let mut rng = cl_core::rng(3, "weights");
+    let mut net = Progressive::new(AdapterConfig { lateral: Lateral::Linear, ..Default::default() }).unwrap();
+    for widths in [[4, 5, 2], [4, 3, 1], [4, 6, 3]] {
+        let column = mlp(&widths, DType::F64, &mut rng);
+        net.add(column, &mut rng).unwrap();
+    }
+    let x = normal(&[8, 4], DType::F64, 2);
+    let layer = |task: usize, i: usize, inputs: &[&Tensor]| -> Tensor {
+        let params = net.params_of(task).unwrap();
+        let get = |name: String| params.get(&name).unwrap().var.as_detached_tensor();
+        let linear =
+            |h: &Tensor, w: &Tensor, b: &Tensor| h.matmul(&w.t().unwrap()).unwrap().broadcast_add(b).unwrap();
+        let [w, b] = ["weight", "bias"].map(|name| get(format!("columns.{task}.layers.{i}.{name}")));
+        let mut sum = linear(inputs[task], &w, &b);
+        let mut from = 0;
+        for (j, h) in inputs[..task].iter().enumerate() {
+            let [u, c] = ["weight", "bias"].map(|name| get(format!("adapters.{task}.{i}.{name}")));
+            let n = h.dim(1).unwrap();
+            let part = linear(h, &u.narrow(1, from, n).unwrap(), &c.get(j).unwrap());
+            (sum, from) = ((sum + part).unwrap(), from + n);
+        }
+        sum
+    };
+    let hidden: Vec<Tensor> = (0..3).map(|k| layer(k, 0, &[&x, &x, &x]).relu().unwrap()).collect();
+    for task in 0..3 {
+        let expected = layer(task, 1, &hidden.iter().collect::<Vec<_>>());
+        for (found, expected) in values(&net.forward(&x, task).unwrap()).iter().zip(values(&expected)) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+    let memory = net.memory().unwrap();
+    assert_eq!(memory[2].adapter_weights, (6 * (4 + 4) + 2 * 6) + (3 * (5 + 3) + 2 * 3));
+    let bytes = snapshot::to_bytes(Progressive::<MlpColumn>::KIND, &net).unwrap();
+    let back: Progressive<MlpColumn> = snapshot::from_bytes(&bytes, Progressive::<MlpColumn>::KIND).unwrap();
+    assert_eq!(values(&back.forward(&x, 2).unwrap()), values(&net.forward(&x, 2).unwrap()));
+}
+
 /// The gradients of column and adapters against central differences; none for what is frozen.
 #[test]
 fn gradients() {
     const STEP: f64 = 1e-5;
     let mut rng = cl_core::rng(5, "weights");
-    let mut net = Progressive::new(AdapterConfig { width: Some(3), alpha: 1.0 }).unwrap();
+    let mut net =
+        Progressive::new(AdapterConfig { width: Some(3), alpha: 1.0, ..Default::default() }).unwrap();
     for _ in 0..3 {
         let column = mlp(&[4, 5, 4, 2], DType::F64, &mut rng);
         net.add(column, &mut rng).unwrap();
@@ -213,13 +254,14 @@ fn contradictory_states_are_refused() {
     for (path, value) in [
         ("/config/width", serde_json::json!(0)),
         ("/config/alpha", serde_json::json!(-1.0)),
+        ("/config/lateral", serde_json::json!("linear")),
         ("/columns", serde_json::json!([])),
         ("/adapters", serde_json::json!([])),
         ("/adapters/0", good["adapters"][1].clone()),
         ("/adapters/1", serde_json::json!([])),
-        ("/adapters/1/0/alpha", scalar.clone()),
-        ("/adapters/1/0/project", scalar.clone()),
-        ("/adapters/1/0/expand/shape", serde_json::json!([8, 2])),
+        ("/adapters/1/0/adapter/alpha", scalar.clone()),
+        ("/adapters/1/0/adapter/project", scalar.clone()),
+        ("/adapters/1/0/adapter/expand/shape", serde_json::json!([8, 2])),
         ("/columns/0/weights", serde_json::json!([])),
         ("/columns/0/weights/1", scalar.clone()),
         ("/columns/0/weights/0/shape", serde_json::json!([5, 8])),
@@ -236,11 +278,11 @@ fn wrong_calls_are_errors() {
     let mut rng = cl_core::rng(0, "weights");
     let contains = |error: Error, text: &str| assert!(error.to_string().contains(text), "{error}");
     contains(
-        Progressive::<MlpColumn>::new(AdapterConfig { width: Some(0), alpha: 0.1 }).unwrap_err(),
+        Progressive::<MlpColumn>::new(AdapterConfig { width: Some(0), ..Default::default() }).unwrap_err(),
         "at least 1",
     );
     contains(
-        Progressive::<MlpColumn>::new(AdapterConfig { width: None, alpha: f64::NAN }).unwrap_err(),
+        Progressive::<MlpColumn>::new(AdapterConfig { alpha: f64::NAN, ..Default::default() }).unwrap_err(),
         "alpha",
     );
     contains(MlpColumn::new(&[5], DType::F32, &CPU, &mut rng).unwrap_err(), "two or more");

@@ -1,12 +1,16 @@
 //! A network for each task (Lopez-Paz & Ranzato 2017, "independent"): nothing is forgotten, and nothing shared.
+//!
+//! "Separate networks" of van de Ven et al. 2022 are these without `finetune`. Each task is told apart when it is tested:
+//! in the task scenario that is given; in the domain scenario this method alone is told; in the class scenario it does
+//! not begin.
 
 use candle_core::{DType, Device, Module, Tensor};
-use cl_core::init::Init;
 use cl_core::{Error, Result, TensorOps};
 use cl_data::Task;
 use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
+use crate::train::Weights;
 use crate::{Batch, Learner, Method};
 
 /// Its coefficients.
@@ -17,11 +21,13 @@ pub struct Config {
     pub hidden: Vec<usize>,
     /// Whether a network begins as the one before it has ended.
     pub finetune: bool,
+    /// What the weights of a network are drawn from.
+    pub weights: Weights,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { hidden: vec![5, 5], finetune: true }
+        Self { hidden: vec![5, 5], finetune: true, weights: Weights::Xavier }
     }
 }
 
@@ -49,15 +55,20 @@ impl Independent {
         let rng = &mut cl_core::rng(self.seed, &format!("weights of task {task}"));
         let widths = [&[inputs], &self.config.hidden[..], &[outputs]].concat();
         let net = Mlp::new(&widths, DType::F32, &Device::Cpu, rng)?;
-        net.draw(Init::Xavier, Init::Zeros, rng)?;
+        if self.config.weights != Weights::FanIn {
+            // Neither depends on a layer's inputs.
+            let (weights, biases) = self.config.weights.of_layer(inputs);
+            net.draw(weights, biases, rng)?;
+        }
         Ok(net)
     }
 }
 
 impl Method for Independent {
-    crate::saved!("cl-methods/independent", 1);
+    crate::saved!("cl-methods/independent", 2);
 
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        learner.give_task("Independent")?;
         let net = match self.nets.last().filter(|_| self.config.finetune) {
             Some(last) => last.copy()?,
             None => self.fresh(task.index, task.train.features(), learner.net.outputs())?,
@@ -71,6 +82,11 @@ impl Method for Independent {
         let (net, optimizer) = self.nets.last().zip(self.optimizer.as_mut()).expect("begin_task made them");
         let loss = net.forward(&batch.samples.x)?.cross_entropy(&batch.samples.y, batch.units, None)?;
         optimizer.backward_step(net.params(), &loss)
+    }
+
+    fn memory_per_task(&self) -> Result<Option<Vec<usize>>> {
+        let bytes = |net: &Mlp| net.params().numel() * DType::F32.size_in_bytes();
+        Ok(Some(self.nets.iter().map(bytes).collect()))
     }
 
     fn predict(&self, learner: &Learner, task: &Task, x: &Tensor) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! The network, its optimizer, and what is known of the scenario.
 
 use candle_core::{Module, Tensor};
-use cl_core::{Result, TensorOps, Units};
+use cl_core::{Error, Result, TensorOps, Units};
 use cl_data::{Samples, Scenario};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 use cl_replay::scores::LayerGradients;
@@ -31,6 +31,24 @@ pub struct Learner {
 }
 
 impl Learner {
+    /// For a method that asks which task a sample is of, when it is trained and when it predicts.
+    ///
+    /// In the task scenario that is given. In the domain scenario it is more than the others know, and such a method
+    /// is run there as its paper runs it. In the class scenario the task says half of the answer.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] in the class scenario.
+    pub fn give_task(&self, method: &str) -> Result<()> {
+        if self.scenario != Scenario::Class {
+            return Ok(());
+        }
+        let why = format!(
+            "{method} must be told the task of a test sample, which the class scenario asks for: run it in the task \
+             scenario, or in the domain scenario where you mean to tell it"
+        );
+        Err(Error::invalid("scenario", why))
+    }
+
     /// The mean cross-entropy of a batch.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
         self.net.forward(&batch.samples.x)?.cross_entropy(&batch.samples.y, batch.units, None)

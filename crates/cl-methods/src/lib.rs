@@ -30,6 +30,9 @@
 //! | `S-GEM` | `s_gem.rs` | samples of each task | Chaudhry et al. 2019 |
 //! | `Independent` | `independent.rs` | a network per task | Lopez-Paz & Ranzato 2017 |
 //! | `Multimodal` | `multimodal.rs` | an input layer per task | Lopez-Paz & Ranzato 2017 |
+//! | `PackNet` | `packnet.rs` | a part of the weights, and an output layer, per task | Mallya & Lazebnik 2018 |
+//! | `Progressive` | `progressive.rs` | a column and its lateral maps per task | Rusu et al. 2016 |
+//! | `XdG` | `xdg.rs` | – | Masse et al. 2018 |
 //!
 //! ```
 //! use cl_data::{ClassOrder, Scenario};
@@ -69,6 +72,8 @@ mod mir;
 mod multimodal;
 mod none;
 mod online_ewc;
+mod packnet;
+mod progressive;
 mod protocol;
 mod registry;
 mod rehearsal;
@@ -79,6 +84,7 @@ mod si;
 #[cfg(test)]
 mod testing;
 pub mod train;
+mod xdg;
 
 pub use learner::{Batch, Learner};
 pub use method::Method;

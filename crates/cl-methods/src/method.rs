@@ -45,6 +45,15 @@ pub trait Method {
         Ok(())
     }
 
+    /// Bytes of weights that each of the tasks so far has to itself, where the method keeps tasks apart; `None` where it
+    /// does not. What all tasks share is not counted.
+    ///
+    /// # Errors
+    /// Those of the method's parts.
+    fn memory_per_task(&self) -> Result<Option<Vec<usize>>> {
+        Ok(None)
+    }
+
     /// All that the method has become, for a run that goes on later: [`saved!`](crate::saved) writes this function and the
     /// next for a method that is serde.
     ///

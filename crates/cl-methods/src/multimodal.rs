@@ -56,6 +56,7 @@ impl Method for Multimodal {
     crate::saved!("cl-methods/multimodal", 1);
 
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        learner.give_task("Multimodal")?;
         if self.shared.is_none() {
             let rng = &mut cl_core::rng(self.seed, "shared layers");
             let widths = [&self.hidden[..], &[learner.net.outputs()]].concat();

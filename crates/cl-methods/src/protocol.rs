@@ -1,5 +1,6 @@
 //! Everything about training that is not the method.
 
+use cl_core::init::Init;
 use cl_data::LastBatch;
 use cl_nn::OptimizerConfig;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,15 @@ pub enum Budget {
 }
 
 impl Budget {
+    /// Steps of one task whose epochs have so many.
+    pub(crate) fn steps(self, per_epoch: usize) -> usize {
+        match self {
+            Self::Iterations(n) => n,
+            Self::Epochs(n) => n * per_epoch,
+            Self::Part { epochs, of } => (epochs * per_epoch).div_ceil(of.max(1)),
+        }
+    }
+
     /// One step of `of`, rounded up.
     pub fn part(self, of: usize) -> Self {
         let of = of.max(1);
@@ -87,6 +97,15 @@ pub enum Weights {
 }
 
 impl Weights {
+    /// What weights and biases of a layer of so many inputs are drawn from.
+    pub(crate) fn of_layer(self, inputs: usize) -> (Init, Init) {
+        match self {
+            Self::FanIn => (Init::FanIn, Init::Uniform(1.0 / (inputs as f64).sqrt())),
+            Self::Xavier => (Init::Xavier, Init::Zeros),
+            Self::Truncated => (Init::Truncated(0.1), Init::Constant(0.1)),
+        }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

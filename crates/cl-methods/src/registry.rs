@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Method, agem, der, er, er_reservoir, ewc, ewc_plus, gdumb, gem, gss, gss_iqp, icarl, independent, joint,
-    l2, lwf, mas, mir, multimodal, none, online_ewc, rehearsal, rwalk, s_gem, si,
+    l2, lwf, mas, mir, multimodal, none, online_ewc, packnet, progressive, rehearsal, rwalk, s_gem, si, xdg,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -67,6 +67,9 @@ impl Registry {
         add("S-GEM", from(s_gem::SGem::new));
         add("Independent", from(independent::Independent::new));
         add("Multimodal", from(multimodal::Multimodal::new));
+        add("PackNet", from(packnet::PackNet::new));
+        add("Progressive", from(progressive::Progressive::new));
+        add("XdG", from(xdg::XdG::new));
         registry
     }
 

@@ -300,8 +300,7 @@ impl<'a> Training<'a> {
 fn steps(budget: Budget, batches: &Batches, tasks: usize, phases: usize) -> usize {
     match budget {
         Budget::Iterations(n) => n * tasks / phases,
-        Budget::Epochs(n) => n * batches.per_epoch(),
-        Budget::Part { epochs, of } => (epochs * batches.per_epoch()).div_ceil(of.max(1)),
+        budget => budget.steps(batches.per_epoch()),
     }
 }
 

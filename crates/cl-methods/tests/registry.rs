@@ -38,10 +38,13 @@ fn holds_the_methods_of_the_tables() {
         "None",
         "Online EWC",
         "RWalk",
+        "PackNet",
+        "Progressive",
         "Rehearsal",
         "S-GEM",
         "SI",
         "iCaRL",
+        "XdG",
     ];
     expected.sort_unstable();
     assert_eq!(names, expected);
@@ -104,6 +107,17 @@ fn bad_values_are_refused() {
         ("iCaRL", json!({ "per_class": 0 }), "per_class"),
         ("GSS-IQP", json!({ "choice": "best" }), "best"),
         ("GSS-IQP", json!({ "recent": 0 }), "recent"),
+        ("PackNet", json!({ "ratio": 1.0 }), "ratio"),
+        ("PackNet", json!({ "ratio": -0.1 }), "ratio"),
+        ("PackNet", json!({ "batch": 0 }), "batch"),
+        ("PackNet", json!({ "retrain": "long" }), "long"),
+        ("Progressive", json!({ "hidden": [8, 0] }), "hidden"),
+        ("Progressive", json!({ "adapters": { "width": 0 } }), "width"),
+        ("Progressive", json!({ "adapters": { "alpha": -1.0 } }), "alpha"),
+        ("Progressive", json!({ "adapters": { "lateral": "none" } }), "none"),
+        ("XdG", json!({ "fraction": 1.0 }), "fraction"),
+        ("XdG", json!({ "place": "input" }), "input"),
+        ("Independent", json!({ "weights": "zero" }), "zero"),
     ] {
         let error = refused(name, config);
         assert!(error.contains(word), "{name}: {error}");

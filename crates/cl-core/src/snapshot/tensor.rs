@@ -163,11 +163,21 @@ impl TensorData {
     /// The tensor, on the CPU.
     ///
     /// # Errors
-    /// [`Error::Invalid`] on another dtype, or where the number of bytes is not what shape and dtype need.
+    /// [`Error::Invalid`] on another dtype, on dimensions whose product (zeros left out) is no `usize`, or where the
+    /// number of bytes is not what shape and dtype need.
     pub fn to_tensor(&self) -> Result<Tensor> {
         let dtype: DType = self.dtype.parse().map_err(|_| {
             Error::invalid("dtype of a saved tensor", format!("`{}` is none of candle's", self.dtype))
         })?;
+        // candle multiplies up the strides: also where a dimension of 0 leaves no values.
+        if self.shape.iter().filter(|&&dim| dim > 0).try_fold(1usize, |n, &dim| n.checked_mul(dim)).is_none()
+        {
+            let why = format!(
+                "there are no tensors of shape {:?}: the product of its dimensions is too large",
+                self.shape
+            );
+            return Err(Error::invalid("shape of a saved tensor", why));
+        }
         with_element!(dtype, T => {
             const SIZE: usize = size_of::<T>();
             let needed = self.shape.iter().try_fold(SIZE, |n, &dim| n.checked_mul(dim));

@@ -52,7 +52,7 @@ impl Run {
 /// Trains a method of the registry.
 pub fn run(name: &str, config: Value, stream: &Stream, steps: usize, seed: u64) -> Run {
     let inner = Registry::standard().build(name, &config, seed).unwrap();
-    let mut method = Recorder { inner, params: Vec::new() };
+    let mut method = Recorder { inner, retrains: name == "PackNet", params: Vec::new() };
     let outcome = train(stream, &mut method, &protocol(steps), seed, &mut |_| Ok(())).unwrap();
     Run { outcome, params: method.params }
 }
@@ -65,6 +65,8 @@ pub fn bits(learner: &Learner) -> Vec<u32> {
 /// Another method, and a look at the parameters when its tasks end.
 struct Recorder {
     inner: Box<dyn Method>,
+    /// Whether it goes on training when a task ends.
+    retrains: bool,
     params: Vec<Vec<u32>>,
 }
 
@@ -89,11 +91,49 @@ impl Method for Recorder {
         self.inner.predict(learner, task, x)
     }
 
-    /// None of the standard methods may change the network when a task ends.
+    /// None of the standard methods may change the network when a task ends, but for PackNet, which prunes it then
+    /// and must.
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         self.params.push(bits(learner));
         self.inner.end_task(learner, task)?;
-        assert_eq!(Some(&bits(learner)), self.params.last(), "consolidation changed the parameters");
+        let changed = Some(&bits(learner)) != self.params.last();
+        assert_eq!(changed, self.retrains, "consolidation changed the parameters, or PackNet did not");
+        if changed {
+            self.params.pop();
+            self.params.push(bits(learner));
+        }
+        Ok(())
+    }
+}
+
+/// Another method, and the bits of what it predicts for all tasks after each.
+pub struct Answers {
+    pub inner: Box<dyn Method>,
+    pub tasks: Vec<Task>,
+    /// `after[i][j]`: for the test samples of task j, after task i.
+    pub after: Vec<Vec<Vec<u32>>>,
+}
+
+impl Method for Answers {
+    fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        self.inner.begin_task(learner, task)
+    }
+
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        self.inner.observe(learner, batch)
+    }
+
+    fn predict(&self, learner: &Learner, task: &Task, x: &Tensor) -> Result<Tensor> {
+        self.inner.predict(learner, task, x)
+    }
+
+    fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        self.inner.end_task(learner, task)?;
+        let answers = |task: &Task| -> Result<Vec<u32>> {
+            let outputs = self.inner.predict(learner, task, &task.test.all()?.x)?;
+            Ok(outputs.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+        };
+        self.after.push(self.tasks[..=task.index].iter().map(answers).collect::<Result<_>>()?);
         Ok(())
     }
 }
