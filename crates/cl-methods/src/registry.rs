@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, der, er, er_reservoir, ewc, gem, gss, independent, joint, l2, lwf, mas, multimodal, none,
-    online_ewc, rehearsal, si,
+    Method, agem, der, er, er_reservoir, er_ring, ewc, gem, gss, independent, joint, l2, lwf, mas, mer,
+    multimodal, none, online_ewc, rehearsal, si,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -53,10 +53,12 @@ impl Registry {
         add("ER", from(er::Er::new));
         add("Rehearsal", from(rehearsal::Rehearsal::new));
         add("ER-Reservoir", from(er_reservoir::ErReservoir::new));
+        add("ER-Ring", from(er_ring::ErRing::new));
         add("DER", from(der::Der::new));
         add("DER++", from(der::Der::plus));
         add("GEM", from(gem::Gem::new));
         add("GSS-greedy", from(gss::GssGreedy::new));
+        add("MER", from(mer::Mer::new));
         add("A-GEM", from(agem::AGem::new));
         add("Independent", from(independent::Independent::new));
         add("Multimodal", from(multimodal::Multimodal::new));

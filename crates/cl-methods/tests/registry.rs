@@ -22,6 +22,7 @@ fn holds_the_methods_of_the_tables() {
         "DER++",
         "ER",
         "ER-Reservoir",
+        "ER-Ring",
         "EWC",
         "GEM",
         "GSS-greedy",
@@ -30,6 +31,7 @@ fn holds_the_methods_of_the_tables() {
         "L2",
         "LwF",
         "MAS",
+        "MER",
         "Multimodal",
         "None",
         "Online EWC",
@@ -80,6 +82,9 @@ fn bad_values_are_refused() {
         ("A-GEM", json!({ "batch": 0 }), "batch"),
         ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
         ("Rehearsal", json!({ "memory": 0 }), "budget"),
+        ("ER-Ring", json!({ "batch": 0 }), "batch"),
+        ("MER", json!({ "beta": -1.0 }), "beta"),
+        ("MER", json!({ "within": "twice" }), "twice"),
     ] {
         let error = refused(name, config);
         assert!(error.contains(word), "{name}: {error}");
