@@ -250,7 +250,8 @@ mod tests {
     fn all_of_the_way_is_plain_descent() {
         let tasks = tasks(Scenario::Domain, 1, 20);
         let [mut found, mut plain] = [0, 1].map(|_| learner(Scenario::Domain, 1));
-        [&mut found, &mut plain].map(|learner| learner.optimizer.set_lr(0.05).unwrap());
+        found.optimizer.set_lr(0.05).unwrap();
+        plain.optimizer.set_lr(0.05).unwrap();
         let config =
             Config { beta: 1.0, gamma: 1.0, batches: 1, memory: 1, batch: 1, within: Within::OneByOne };
         let mut mer = Mer::new(config, 0).unwrap();

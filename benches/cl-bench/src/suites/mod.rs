@@ -5,8 +5,10 @@
 //! name of its own where the paper has one.
 
 mod der_rotated;
+mod er_tiny;
 mod gem_rotations;
 mod gss_disjoint;
+mod mer;
 mod split_digits;
 mod split_mnist;
 mod split_mnist_hsu;
@@ -147,6 +149,8 @@ pub fn suites() -> Vec<Suite> {
         gem_rotations::suite(),
         der_rotated::suite(),
         gss_disjoint::suite(),
+        er_tiny::suite(),
+        mer::suite(),
     ]
 }
 
@@ -209,7 +213,7 @@ mod tests {
         let error = suite("split-mnits").unwrap_err().to_string();
         assert!(
             error.contains(
-                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint"
+                "split-digits, split-mnist, split-mnist-hsu, gem-rotations, der-rotated, gss-disjoint, er-tiny, mer"
             ),
             "{error}"
         );
