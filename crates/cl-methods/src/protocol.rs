@@ -63,6 +63,8 @@ pub enum Weights {
     FanIn,
     /// Glorot & Bengio 2010, uniform; biases are 0.
     Xavier,
+    /// N(0, 0.1²), cut off at two deviations; biases are 0.1: TensorFlow's examples, and Chaudhry et al. 2019.
+    Truncated,
 }
 
 impl Weights {

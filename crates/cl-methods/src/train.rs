@@ -144,8 +144,11 @@ impl<'a> Training<'a> {
         };
         let rng = &mut cl_core::rng(seed, "weights");
         let net = Mlp::with_heads(&widths, heads, DType::F32, &Device::Cpu, rng)?;
-        if protocol.weights == Weights::Xavier {
-            net.draw(Init::Xavier, Init::Zeros, &mut cl_core::rng(seed, "weights"))?;
+        let rng = &mut cl_core::rng(seed, "weights");
+        match protocol.weights {
+            Weights::FanIn => {}
+            Weights::Xavier => net.draw(Init::Xavier, Init::Zeros, rng)?,
+            Weights::Truncated => net.draw(Init::Truncated(0.1), Init::Constant(0.1), rng)?,
         }
         let learner = Learner {
             net,
