@@ -25,13 +25,25 @@ pub struct Config {
     pub gamma: f64,
     /// What is done with a batch.
     pub within: Within,
+    /// Where the new sample stands in its batch.
+    pub new: Place,
+}
+
+/// Where the new sample stands in its batch: with a step on each sample, what comes last counts most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Before the replayed ones, as in the authors' code of algorithm 1.
+    First,
+    /// Behind them, as in that of algorithm 6.
+    Last,
 }
 
 /// What is done with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Within {
-    /// A step on each sample, the new one last; replayed samples are drawn with replacement (Riemer et al. 2019, whose
+    /// A step on each sample; replayed samples are drawn with replacement (Riemer et al. 2019, whose
     /// code shuffles the memory before it takes each).
     OneByOne,
     /// One step on the mean over all; replayed samples are distinct (Buzzega et al. 2020).
@@ -40,7 +52,15 @@ pub enum Within {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { memory: 200, batch: 10, batches: 10, beta: 0.03, gamma: 1.0, within: Within::OneByOne }
+        Self {
+            memory: 200,
+            batch: 10,
+            batches: 10,
+            beta: 0.03,
+            gamma: 1.0,
+            within: Within::OneByOne,
+            new: Place::First,
+        }
     }
 }
 
@@ -78,7 +98,11 @@ impl Mer {
             Within::AtOnce => Draw::WithoutReplacement,
         };
         let (x, y) = self.memory.sample(self.config.batch.min(self.memory.len()), draw)?;
-        Samples::concat(&[&Samples::new(x, y)?, new])
+        let old = Samples::new(x, y)?;
+        match self.config.new {
+            Place::First => Samples::concat(&[new, &old]),
+            Place::Last => Samples::concat(&[&old, new]),
+        }
     }
 }
 
@@ -182,8 +206,15 @@ mod tests {
     use crate::testing::{assert_close, batch, learner, tasks};
     use cl_data::Scenario;
 
-    const CONFIG: Config =
-        Config { memory: 9, batch: 4, batches: 3, beta: 0.3, gamma: 0.7, within: Within::OneByOne };
+    const CONFIG: Config = Config {
+        memory: 9,
+        batch: 4,
+        batches: 3,
+        beta: 0.3,
+        gamma: 0.7,
+        within: Within::OneByOne,
+        new: Place::Last,
+    };
 
     fn flat(learner: &Learner) -> Vec<f32> {
         learner.net.params().flat().unwrap().to_vec1().unwrap()
@@ -201,11 +232,15 @@ mod tests {
             from.iter().zip(to).map(|(from, to)| from + share * (to - from)).collect()
         };
         let graph = OptimizerConfig::Sgd { lr: 0.05, momentum: 0.0, weight_decay: 1e-30 };
-        for (scenario, optimizer, within, draw) in [
-            (Scenario::Domain, OptimizerConfig::sgd(0.05), Within::OneByOne, Draw::WithReplacement),
-            (Scenario::Task, OptimizerConfig::sgd(0.05), Within::OneByOne, Draw::WithReplacement),
-            (Scenario::Class, graph, Within::OneByOne, Draw::WithReplacement),
-            (Scenario::Class, OptimizerConfig::sgd(0.05), Within::AtOnce, Draw::WithoutReplacement),
+        let plain_sgd = OptimizerConfig::sgd(0.05);
+        let (each, once) = (Within::OneByOne, Within::AtOnce);
+        let (with, without) = (Draw::WithReplacement, Draw::WithoutReplacement);
+        for (scenario, optimizer, within, new_at, draw) in [
+            (Scenario::Domain, plain_sgd, each, Place::First, with),
+            (Scenario::Task, plain_sgd, each, Place::Last, with),
+            (Scenario::Class, graph, each, Place::First, with),
+            (Scenario::Domain, graph, each, Place::Last, with),
+            (Scenario::Class, plain_sgd, once, Place::Last, without),
         ] {
             let tasks = tasks(scenario, 2, 20);
             let [mut found, mut plain] = [0, 1].map(|_| {
@@ -213,7 +248,7 @@ mod tests {
                 learner.optimizer = cl_nn::Optimizer::new(optimizer).unwrap();
                 learner
             });
-            let mut mer = Mer::new(Config { within, ..CONFIG }, 3).unwrap();
+            let mut mer = Mer::new(Config { within, new: new_at, ..CONFIG }, 3).unwrap();
             let mut memory = Reservoir::new(CONFIG.memory, cl_core::rng(3, "memory")).unwrap();
             for task in &tasks {
                 for at in 0..8 {
@@ -225,7 +260,10 @@ mod tests {
                             let mut samples = new.samples.clone();
                             if !memory.is_empty() {
                                 let (x, y) = memory.sample(memory.len().min(CONFIG.batch), draw).unwrap();
-                                samples = Samples::concat(&[&Samples::new(x, y).unwrap(), &samples]).unwrap();
+                                let old = Samples::new(x, y).unwrap();
+                                let both =
+                                    if new_at == Place::First { [&samples, &old] } else { [&old, &samples] };
+                                samples = Samples::concat(&both).unwrap();
                             }
                             let before = flat(&plain);
                             let width = if within == Within::OneByOne { 1 } else { samples.len() };
@@ -252,8 +290,7 @@ mod tests {
         let [mut found, mut plain] = [0, 1].map(|_| learner(Scenario::Domain, 1));
         found.optimizer.set_lr(0.05).unwrap();
         plain.optimizer.set_lr(0.05).unwrap();
-        let config =
-            Config { beta: 1.0, gamma: 1.0, batches: 1, memory: 1, batch: 1, within: Within::OneByOne };
+        let config = Config { beta: 1.0, gamma: 1.0, batches: 1, memory: 1, batch: 1, ..CONFIG };
         let mut mer = Mer::new(config, 0).unwrap();
         for row in 0..2 {
             let new = batch(&tasks[0], row, row + 1);

@@ -1,5 +1,7 @@
 //! Gradient descent on one sample after the other, without a graph.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor, WithDType};
 use cl_core::{Error, Result, Units};
 
@@ -32,14 +34,19 @@ use crate::{Linear, Mlp};
 #[derive(Debug, Clone)]
 pub struct OneByOne {
     layers: Vec<Layer>,
-    /// Of each layer the weights (inputs, outputs), then the biases.
+    /// Of each layer the weights (inputs, row), then the biases (row): outputs, and zeros up to a whole number of lanes.
     theta: Vec<f32>,
 }
+
+/// Rows are a whole number of these: loops over them have no rest, whatever the machine's width.
+const LANES: usize = 16;
 
 /// A layer, and what a step needs room for.
 #[derive(Debug, Clone)]
 struct Layer {
     outputs: usize,
+    /// The outputs, and what fills the last lanes.
+    row: usize,
     /// Where its weights begin, and its biases.
     weight: usize,
     bias: usize,
@@ -58,11 +65,12 @@ impl OneByOne {
         let (mut layers, mut end) = (Vec::new(), 0);
         for group in groups(net) {
             let inputs = group.first().map_or(0, |head| head.weight.elem_count() / head.bias.elem_count());
-            let outputs = group.iter().map(|head| head.bias.elem_count()).sum();
-            let (weight, bias) = (end, end + inputs * outputs);
-            end = bias + outputs;
-            let (active, output) = (Vec::with_capacity(inputs), vec![0.0; outputs]);
-            layers.push(Layer { outputs, weight, bias, active, output });
+            let outputs: usize = group.iter().map(|head| head.bias.elem_count()).sum();
+            let row = outputs.next_multiple_of(LANES);
+            let (weight, bias) = (end, end + inputs * row);
+            end = bias + row;
+            let (active, output) = (Vec::with_capacity(inputs), vec![0.0; row]);
+            layers.push(Layer { outputs, row, weight, bias, active, output });
         }
         let mut new = Self { layers, theta: vec![0.0; end] };
         new.read(net)?;
@@ -82,7 +90,7 @@ impl OneByOne {
                 let units = head.bias.elem_count();
                 let weights = &mut self.theta[layer.weight + first..layer.bias];
                 with_slice(head.weight.as_tensor(), |from: &[f32]| {
-                    transpose(from, from.len() / units, weights, layer.outputs);
+                    transpose(from, from.len() / units, weights, layer.row);
                 })?;
                 let biases = &mut self.theta[layer.bias + first..][..units];
                 with_slice(head.bias.as_tensor(), |from| biases.copy_from_slice(from))?;
@@ -103,7 +111,7 @@ impl OneByOne {
             for head in group {
                 let units = head.bias.elem_count();
                 let weights =
-                    Write { from: &self.theta[layer.weight + first..layer.bias], row: layer.outputs, units };
+                    Write { from: &self.theta[layer.weight + first..layer.bias], row: layer.row, units };
                 head.weight.inplace_op1(&weights)?;
                 let biases = &self.theta[layer.bias + first..][..units];
                 head.bias.inplace_op1(&Write { from: biases, row: units, units })?;
@@ -133,7 +141,10 @@ impl OneByOne {
             let sum = |size: fn(&Linear) -> usize| group.iter().map(size).sum::<usize>();
             (sum(|head| head.weight.elem_count()), sum(|head| head.bias.elem_count()))
         };
-        let own = self.layers.iter().map(|layer| (layer.bias - layer.weight, layer.outputs));
+        let own = self
+            .layers
+            .iter()
+            .map(|layer| ((layer.bias - layer.weight) / layer.row * layer.outputs, layer.outputs));
         own.eq(groups(net).map(sizes))
     }
 
@@ -166,7 +177,7 @@ impl OneByOne {
     /// is no output unit that takes part. Nothing is changed then.
     pub fn descend(&mut self, x: &Tensor, y: &Tensor, units: Units, lr: f64) -> Result<()> {
         let (inputs, outputs) = match (self.layers.first(), self.layers.last()) {
-            (Some(first), Some(last)) => ((first.bias - first.weight) / first.outputs, last.outputs),
+            (Some(first), Some(last)) => ((first.bias - first.weight) / first.row, last.outputs),
             _ => return Ok(()),
         };
         let (n, width) = x.dims2()?;
@@ -183,33 +194,45 @@ impl OneByOne {
         }
         let (layers, theta) = (&mut self.layers, &mut self.theta);
         with_slice(x, |x: &[f32]| {
-            wide(|| {
-                for (x, &y) in x.chunks_exact(inputs).zip(&targets) {
-                    let units = units.range(y as usize, outputs);
-                    step(layers, theta, x, y as usize, units, lr as f32);
-                }
-            });
+            pulp::Arch::new().dispatch(Steps { layers, theta, x, targets: &targets, units, lr: lr as f32 });
         })
+    }
+}
+
+/// All steps of a call, in the widest instructions of this machine. (A closure of this size is not inlined into them.)
+struct Steps<'a> {
+    layers: &'a mut [Layer],
+    theta: &'a mut [f32],
+    /// Of all samples.
+    x: &'a [f32],
+    targets: &'a [u32],
+    units: Units,
+    lr: f32,
+}
+
+impl pulp::NullaryFnOnce for Steps<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let outputs = self.layers.last().map_or(0, |layer| layer.outputs);
+        let inputs = self.x.len() / self.targets.len().max(1);
+        for (x, &y) in self.x.chunks_exact(inputs.max(1)).zip(self.targets) {
+            let units = self.units.range(y as usize, outputs);
+            step(self.layers, self.theta, x, y as usize, units, self.lr);
+        }
     }
 }
 
 /// One sample.
 #[inline(always)]
-fn step(
-    layers: &mut [Layer],
-    theta: &mut [f32],
-    x: &[f32],
-    y: usize,
-    units: std::ops::Range<usize>,
-    lr: f32,
-) {
+fn step(layers: &mut [Layer], theta: &mut [f32], x: &[f32], y: usize, units: Range<usize>, lr: f32) {
     let mut input = x;
     let count = layers.len();
     for (at, layer) in layers.iter_mut().enumerate() {
         select(input, &mut layer.active);
-        layer.output.copy_from_slice(&theta[layer.bias..][..layer.outputs]);
-        let weights = &theta[layer.weight..layer.bias];
-        forward(weights, &layer.active, &mut layer.output);
+        layer.output.copy_from_slice(&theta[layer.bias..][..layer.row]);
+        add_rows(&theta[layer.weight..layer.bias], &layer.active, &mut layer.output);
         if at + 1 < count {
             layer.output.iter_mut().for_each(|output| *output = output.max(0.0));
         }
@@ -219,44 +242,70 @@ fn step(
     softmax_gradient(&mut last.output, y, units);
     let mut above = last;
     for below in hidden.iter_mut().rev() {
+        let (weights, biases) = above.parts(theta);
         // The gradient below, where a hidden unit is not silent.
         below.output.fill(0.0);
-        let (weights, biases) =
-            theta[above.weight..above.bias + above.outputs].split_at_mut(above.bias - above.weight);
         for &(at, value) in &above.active {
-            let weights = &mut weights[at as usize * above.outputs..][..above.outputs];
+            let weights = &mut weights[at as usize * above.row..][..above.row];
             below.output[at as usize] = dot(weights, &above.output);
             add(weights, -lr * value, &above.output);
         }
         add(biases, -lr, &above.output);
         above = below;
     }
-    let (weights, biases) =
-        theta[above.weight..above.bias + above.outputs].split_at_mut(above.bias - above.weight);
+    let (weights, biases) = above.parts(theta);
     for &(at, value) in &above.active {
-        add(&mut weights[at as usize * above.outputs..][..above.outputs], -lr * value, &above.output);
+        add(&mut weights[at as usize * above.row..][..above.row], -lr * value, &above.output);
     }
     add(biases, -lr, &above.output);
+}
+
+impl Layer {
+    /// Its weights and biases.
+    #[inline(always)]
+    fn parts<'a>(&self, theta: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32]) {
+        theta[self.weight..self.bias + self.row].split_at_mut(self.bias - self.weight)
+    }
 }
 
 /// The values that have a part in what follows: pixels that are not black, hidden units that are not silent.
 #[inline(always)]
 fn select(input: &[f32], active: &mut Vec<(u32, f32)>) {
+    // Every value is written, and kept by counting it: no branch that cannot be foreseen.
     active.clear();
-    active.extend((0..).zip(input.iter().copied()).filter(|(_, value)| *value != 0.0));
+    active.resize(input.len() + 1, (0, 0.0));
+    let mut count = 0;
+    for (at, &value) in (0..).zip(input) {
+        active[count] = (at, value);
+        count += usize::from(value != 0.0);
+    }
+    active.truncate(count);
 }
 
-/// output += Σ value·row, in the order of the rows.
+/// output += Σ value·row, in the order of the rows; four at a time, for fewer loads and stores of the output.
 #[inline(always)]
-fn forward(weights: &[f32], active: &[(u32, f32)], output: &mut [f32]) {
-    for &(at, value) in active {
-        add(output, value, &weights[at as usize * output.len()..][..output.len()]);
+fn add_rows(weights: &[f32], active: &[(u32, f32)], output: &mut [f32]) {
+    let width = output.len();
+    let row = |at: u32| &weights[at as usize * width..][..width];
+    let mut fours = active.chunks_exact(4);
+    for four in fours.by_ref() {
+        let &[(a, va), (b, vb), (c, vc), (d, vd)] = four else { return };
+        let rows = [row(a), row(b), row(c), row(d)].map(|row| row.as_chunks::<LANES>().0);
+        let [a, b, c, d] = rows;
+        for ((((to, a), b), c), d) in output.as_chunks_mut::<LANES>().0.iter_mut().zip(a).zip(b).zip(c).zip(d)
+        {
+            let sum = *to;
+            *to = lanes(|i| sum[i] + va * a[i] + vb * b[i] + vc * c[i] + vd * d[i]);
+        }
+    }
+    for &(at, value) in fours.remainder() {
+        add(output, value, row(at));
     }
 }
 
 /// From the outputs to ∂L/∂output: the softmax over `units` less 1 at the target; 0 elsewhere.
 #[inline(always)]
-fn softmax_gradient(output: &mut [f32], y: usize, units: std::ops::Range<usize>) {
+fn softmax_gradient(output: &mut [f32], y: usize, units: Range<usize>) {
     output[..units.start].fill(0.0);
     output[units.end..].fill(0.0);
     let part = &mut output[units.clone()];
@@ -267,28 +316,37 @@ fn softmax_gradient(output: &mut [f32], y: usize, units: std::ops::Range<usize>)
     output[y] -= 1.0;
 }
 
+/// All lanes as one value: nothing is stored before all is read, so that the compiler need not ask what overlaps.
 #[inline(always)]
-fn add(to: &mut [f32], factor: f32, from: &[f32]) {
-    to.iter_mut().zip(from).for_each(|(to, &from)| *to += factor * from);
+fn lanes(f: impl Fn(usize) -> f32) -> [f32; LANES] {
+    let mut values = [0.0; LANES];
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = f(i);
+    }
+    values
 }
 
-/// In 16 sums, so that the order does not depend on the machine's width.
+#[inline(always)]
+fn add(to: &mut [f32], factor: f32, from: &[f32]) {
+    for (to, from) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(from.as_chunks::<LANES>().0) {
+        let old = *to;
+        *to = lanes(|i| old[i] + factor * from[i]);
+    }
+}
+
+/// In as many sums as there are lanes, so that the order does not depend on the machine's width.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; 16];
-    let (mut a, mut b) = (a.chunks_exact(16), b.chunks_exact(16));
-    for (a, b) in a.by_ref().zip(b.by_ref()) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
-        }
+    let mut sums = [0f32; LANES];
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+        sums = lanes(|i| sums[i] + a[i] * b[i]);
     }
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
     for half in [8, 4, 2, 1] {
         for at in 0..half {
             sums[at] += sums[at + half];
         }
     }
-    sums[0] + rest
+    sums[0]
 }
 
 /// The layers, the heads of the last one together.

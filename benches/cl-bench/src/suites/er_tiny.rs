@@ -44,7 +44,7 @@ pub(super) fn suite() -> Suite {
                 optimizer: OptimizerConfig::sgd(0.1),
                 batch: 10,
                 budget: Budget::Epochs(1),
-                weights: Weights::Xavier,
+                weights: Weights::Truncated,
                 ..Protocol::default()
             },
         },
@@ -69,9 +69,8 @@ pub(super) fn suite() -> Suite {
             "Numbers behind a comma are samples of each class of each of the 17 tasks; the reservoir has as many in all from \
              the beginning. Replay begins with the second batch of the first task. A-GEM keeps samples drawn from each task, \
              not its newest.",
-            "The authors draw weights from a normal distribution of deviation 0.1, cut off at two deviations, and begin with \
-             biases of 0.1; here weights are Xavier's and biases 0. Their reservoir takes a sample a little too often; ours \
-             does not.",
+            "The network begins as in the authors' code: weights from a normal distribution of deviation 0.1 that is cut off at \
+             twice that, biases at 0.1. Their reservoir takes a sample a little too often; ours does not.",
         ],
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn suite() -> Suite {
         Row { name, method, setting: Some(setting(kind, lr)), seeds: None, cells: vec![cell] }
     };
     let er = |memory: usize, batch: usize| json!({ "memory": memory, "batch": batch });
-    let mer = |memory: usize, batch: usize, batches: usize, beta: f64| json!({ "memory": memory, "batch": batch, "batches": batches, "beta": beta, "gamma": 1.0 });
+    let mer = |memory: usize, batch: usize, batches: usize, beta: f64| json!({ "memory": memory, "batch": batch, "batches": batches, "beta": beta, "gamma": 1.0, "new": "first" });
     let permuted = Kind::Permuted;
     Suite {
         name: "mer",
@@ -96,8 +96,8 @@ pub(super) fn suite() -> Suite {
             "Numbers behind a comma are the size of the memory. Learning rates and coefficients are those of the authors' \
              script, algorithm 1 for MER and algorithm 4 for ER. Their seed is not a seed here: angles or permutations, \
              samples and weights are drawn by each run's own.",
-            "The authors' code learns the new sample first in each batch, here it is the last. Their reservoir takes a sample \
-             a little too seldom; ours does not. ER's replayed samples are distinct here, theirs may repeat.",
+            "Their reservoir takes a sample a little too seldom; ours does not. ER's replayed samples are distinct here, \
+             theirs may repeat.",
         ],
     }
 }
