@@ -19,6 +19,7 @@
 //! | `ER` | `er.rs` | samples | Rolnick et al. 2019, as van de Ven et al. 2022 run it |
 //! | `Rehearsal` | `rehearsal.rs` | samples | Hsu et al. 2018 |
 //! | `ER-Reservoir` | `er_reservoir.rs` | samples | Chaudhry et al. 2019b, Buzzega et al. 2020 |
+//! | `ER-Ring` | `er_ring.rs` | samples of each class | Chaudhry et al. 2019b |
 //! | `DER`, `DER++` | `der.rs` | samples and outputs | Buzzega et al. 2020 |
 //! | `GEM` | `gem.rs` | samples of each task | Lopez-Paz & Ranzato 2017 |
 //! | `GSS-greedy` | `gss.rs` | samples | Aljundi et al. 2019 |
@@ -26,6 +27,7 @@
 //! | `MIR` | `mir.rs` | samples | Aljundi et al. 2019, interfered retrieval |
 //! | `GDumb` | `gdumb.rs` | samples | Prabhu et al. 2020 |
 //! | `iCaRL` | `icarl.rs` | samples and the last network | Rebuffi et al. 2017, as van de Ven et al. 2022 run it |
+//! | `MER` | `mer.rs` | samples | Riemer et al. 2019 |
 //! | `A-GEM` | `agem.rs` | samples | Chaudhry et al. 2019 |
 //! | `S-GEM` | `s_gem.rs` | samples of each task | Chaudhry et al. 2019 |
 //! | `Independent` | `independent.rs` | a network per task | Lopez-Paz & Ranzato 2017 |
@@ -52,6 +54,7 @@ mod agem;
 mod der;
 mod er;
 mod er_reservoir;
+mod er_ring;
 mod ewc;
 mod ewc_plus;
 mod gdumb;
@@ -66,6 +69,7 @@ mod learner;
 mod lwf;
 mod mas;
 mod memory;
+mod mer;
 #[doc(hidden)] // what the macro `saved` names
 pub mod method;
 mod mir;

@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, der, er, er_reservoir, ewc, ewc_plus, gdumb, gem, gss, gss_iqp, icarl, independent, joint,
-    l2, lwf, mas, mir, multimodal, none, online_ewc, packnet, progressive, rehearsal, rwalk, s_gem, si, xdg,
+    Method, agem, der, er, er_reservoir, er_ring, ewc, ewc_plus, gdumb, gem, gss, gss_iqp, icarl,
+    independent, joint, l2, lwf, mas, mer, mir, multimodal, none, online_ewc, packnet, progressive,
+    rehearsal, rwalk, s_gem, si, xdg,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -55,6 +56,7 @@ impl Registry {
         add("ER", from(er::Er::new));
         add("Rehearsal", from(rehearsal::Rehearsal::new));
         add("ER-Reservoir", from(er_reservoir::ErReservoir::new));
+        add("ER-Ring", from(er_ring::ErRing::new));
         add("DER", from(der::Der::new));
         add("DER++", from(der::Der::plus));
         add("GEM", from(gem::Gem::new));
@@ -63,6 +65,7 @@ impl Registry {
         add("MIR", from(mir::Mir::new));
         add("GDumb", from(gdumb::GDumb::new));
         add("iCaRL", from(|config, _| icarl::Icarl::new(config)));
+        add("MER", from(mer::Mer::new));
         add("A-GEM", from(agem::AGem::new));
         add("S-GEM", from(s_gem::SGem::new));
         add("Independent", from(independent::Independent::new));

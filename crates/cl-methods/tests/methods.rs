@@ -26,6 +26,8 @@ fn strong(name: &str) -> Value {
         "ER" | "A-GEM" => json!({ "per_class": 20, "batch": 32 }),
         "Rehearsal" => json!({ "memory": 100 }),
         "ER-Reservoir" => json!({ "memory": 100, "batch": 32 }),
+        "ER-Ring" => json!({ "per_class": 20, "batch": 32 }),
+        "MER" => json!({ "memory": 100, "batch": 5, "batches": 2, "beta": 0.3 }),
         "DER" | "DER++" => json!({ "memory": 100, "batch": 32, "alpha": 1.0 }),
         "GEM" => json!({ "per_task": 50 }),
         "GSS-greedy" => json!({ "memory": 64, "batch": 16, "iterations": 1 }),
@@ -154,7 +156,7 @@ fn coefficients_matter() {
 fn what_replays_from_the_first_batches_on_differs_from_none_there() {
     let stream = stream(Scenario::Class, 2);
     let none = run("None", json!({}), &stream, 15, 1);
-    let runs = ["ER-Reservoir", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR"]
+    let runs = ["ER-Reservoir", "ER-Ring", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR", "MER"]
         .map(|name| run(name, strong(name), &stream, 15, 1));
     for (at, found) in runs.iter().enumerate() {
         assert_ne!(found.params[0], none.params[0]);
@@ -371,6 +373,12 @@ fn who_remembers() {
                 ("ER", memory.clone(), 0.6),
                 ("Rehearsal", json!({ "memory": 300 }), 0.5),
                 ("ER-Reservoir", json!({ "memory": 300, "batch": 32 }), 0.5),
+                ("ER-Ring", json!({ "per_class": 30, "batch": 32 }), 0.5),
+                (
+                    "MER",
+                    json!({ "memory": 300, "batch": 32, "batches": 1, "beta": 1.0, "within": "at_once" }),
+                    0.4,
+                ),
                 ("DER", json!({ "memory": 300, "batch": 32, "alpha": 0.5 }), 0.4),
                 ("DER++", json!({ "memory": 300, "batch": 32, "alpha": 0.5, "beta": 0.5 }), 0.5),
                 ("GEM", json!({ "per_task": 60 }), 0.4),

@@ -22,6 +22,7 @@ fn holds_the_methods_of_the_tables() {
         "DER++",
         "ER",
         "ER-Reservoir",
+        "ER-Ring",
         "EWC",
         "GDumb",
         "EWC++",
@@ -34,6 +35,7 @@ fn holds_the_methods_of_the_tables() {
         "LwF",
         "MAS",
         "MIR",
+        "MER",
         "Multimodal",
         "None",
         "Online EWC",
@@ -118,6 +120,9 @@ fn bad_values_are_refused() {
         ("XdG", json!({ "fraction": 1.0 }), "fraction"),
         ("XdG", json!({ "place": "input" }), "input"),
         ("Independent", json!({ "weights": "zero" }), "zero"),
+        ("ER-Ring", json!({ "batch": 0 }), "batch"),
+        ("MER", json!({ "beta": -1.0 }), "beta"),
+        ("MER", json!({ "within": "twice" }), "twice"),
     ] {
         let error = refused(name, config);
         assert!(error.contains(word), "{name}: {error}");

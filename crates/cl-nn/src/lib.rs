@@ -22,12 +22,14 @@
 mod conv;
 mod linear;
 mod mlp;
+mod one_by_one;
 mod optim;
 mod per_sample;
 
 pub use conv::{Conv2d, Conv2dConfig, MaxPool2d, conv2d, conv2d_relu, max_pool2d};
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use one_by_one::OneByOne;
 pub use optim::{Accumulator, Optimizer, OptimizerConfig, clip_norm};
 pub use per_sample::PerSample;
 

@@ -37,9 +37,9 @@ use crate::{Linear, PerSample};
 #[serde(try_from = "Saved")]
 pub struct Mlp {
     /// The hidden layers.
-    hidden: Vec<Linear>,
+    pub(crate) hidden: Vec<Linear>,
     /// The output layer, cut into its heads.
-    heads: Vec<Linear>,
+    pub(crate) heads: Vec<Linear>,
     params: Params,
 }
 

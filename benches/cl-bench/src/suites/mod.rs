@@ -6,9 +6,11 @@
 
 mod agem_permuted;
 mod der;
+mod er_tiny;
 mod gem_rotations;
 mod gss_disjoint;
 mod gss_permuted;
+mod mer;
 mod split_digits;
 mod split_mnist;
 mod split_mnist_hsu;
@@ -155,6 +157,8 @@ pub fn suites() -> Vec<Suite> {
         gss_disjoint::suite(),
         gss_permuted::suite(),
         agem_permuted::suite(),
+        er_tiny::suite(),
+        mer::suite(),
     ]
 }
 
