@@ -235,7 +235,7 @@ fn what_is_isolated_answers_the_same_bit_for_bit() {
 /// In the class scenario the task would say half of the answer.
 #[test]
 fn what_must_be_told_the_task_is_refused_in_the_class_scenario() {
-    let (stream, protocol) = (stream(Scenario::Class, 2), common::protocol(2));
+    let (stream, protocol) = (stream(Scenario::Class, 2), common::protocol(10));
     for name in Registry::standard().names() {
         let mut method = Registry::standard().build(name, &strong(name), 0).unwrap();
         let run = cl_methods::train::train(&stream, &mut *method, &protocol, 0, &mut |_| Ok(()));

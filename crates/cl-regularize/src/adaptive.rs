@@ -80,6 +80,7 @@ impl AdaptiveEwc {
     /// # Errors
     /// Too few steps were observed for a Fisher information.
     pub fn consolidate(&mut self, params: &Params) -> Result<()> {
+        self.running.known()?;
         let fisher = self.fisher()?;
         crate::check_tensors("consolidate", params, &fisher)?;
         let fisher = if self.config.normalise { unit_range(&fisher)? } else { fisher };

@@ -72,6 +72,18 @@ impl Running {
     pub(crate) fn fisher(&self) -> &[Tensor] {
         &self.fisher
     }
+
+    /// F of each parameter, to consolidate by.
+    pub(crate) fn known(&self) -> Result<&[Tensor]> {
+        if self.fisher.is_empty() {
+            let why = format!(
+                "fewer than {} steps were observed: no Fisher information is known yet; lower `every`",
+                self.every
+            );
+            return Err(Error::invalid("consolidate", why));
+        }
+        Ok(&self.fisher)
+    }
 }
 
 /// All values moved and scaled to [0, 1], by the least and the largest of all parameters together; 0 where they are equal.

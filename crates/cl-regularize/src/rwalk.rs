@@ -120,7 +120,7 @@ impl RWalk {
     /// # Errors
     /// Too few steps were observed for a Fisher information.
     pub fn consolidate(&mut self, params: &Params) -> Result<()> {
-        crate::check_tensors("consolidate", params, self.running.fisher())?;
+        crate::check_tensors("consolidate", params, self.running.known()?)?;
         let mix = |(i, new): (usize, &Tensor)| match self.scores.get(i) {
             Some(before) => (before * self.config.keep)? + (new * 0.5)?,
             None => Ok(new.clone()),
