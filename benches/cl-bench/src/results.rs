@@ -59,6 +59,13 @@ pub struct Record {
     pub baseline: Vec<f64>,
     /// Every metric that follows from `r` and `baseline`, fractions by name.
     pub metrics: BTreeMap<String, f64>,
+    /// What is known of the test samples of each task (column) after each phase (row), in bits per sample. Not there where an
+    /// output was not finite, and in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<Vec<Vec<f64>>>,
+    /// How far the last task has moved what is known of the parameters, in bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<f64>,
     /// Wall time of training, in seconds.
     pub train_seconds: f64,
     /// Processor time of training, in seconds.
@@ -152,7 +159,11 @@ impl Line for Record {
             ("cpu_seconds", self.cpu_seconds),
             ("samples_per_cpu_second", self.samples_per_cpu_second),
         ];
-        for (name, value) in self.metrics.iter().map(|(k, v)| (k.as_str(), *v)).chain(times) {
+        let bits = self.bits.iter().flatten().flatten().map(|bits| ("bits", *bits));
+        let information = bits.chain(self.stability.map(|bits| ("stability", bits)));
+        for (name, value) in
+            self.metrics.iter().map(|(k, v)| (k.as_str(), *v)).chain(times).chain(information)
+        {
             if !value.is_finite() {
                 return Err(Error::invalid(name, format!("{value} cannot be stored; it must be finite")));
             }
@@ -493,6 +504,8 @@ mod tests {
             r: vec![vec![0.9, 0.1 + 0.2], vec![1.0 / 3.0, 0.8]],
             baseline: vec![0.1, 0.5],
             metrics: BTreeMap::from([("acc".into(), 0.55)]),
+            bits: None,
+            stability: None,
             train_seconds: 1.25,
             cpu_seconds: 1.0,
             samples_per_cpu_second: 12_345.678,

@@ -244,6 +244,8 @@ impl Shared<'_> {
             config: run.config.clone(),
             metrics: cl_metrics::all(&r).into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             r: outcome.r,
+            bits: outcome.bits.filter(|bits| !bits.is_empty()),
+            stability: outcome.stability,
             baseline: outcome.baseline,
             train_seconds: clock.wall,
             cpu_seconds: clock.cpu,

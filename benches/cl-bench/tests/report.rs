@@ -30,6 +30,8 @@ fn run(method: &str, scenario: &str, seed: u64, tasks: usize, loss: f64) -> Reco
         train_seconds: 12.5 + seed as f64,
         cpu_seconds: 11.0 + seed as f64,
         samples_per_cpu_second: 100_000.0,
+        bits: None,
+        stability: None,
         peak_rss_bytes: 300 << 20,
         version: "0.1.0".into(),
     }

@@ -18,6 +18,8 @@ fn run(seed: u64) -> Record {
         r: vec![vec![0.9, 0.1 + 0.2], vec![1.0 / 3.0, 0.8]],
         baseline: vec![0.1, f64::MIN_POSITIVE],
         metrics: BTreeMap::from([("acc".into(), 17.0 / 30.0), ("bwt_gem_paper".into(), -0.0)]),
+        bits: Some(vec![vec![0.25, -1.5]]),
+        stability: Some(3.5),
         train_seconds: std::f64::consts::PI,
         cpu_seconds: 1.0,
         samples_per_cpu_second: 12_345.678_901_234_5,

@@ -84,6 +84,29 @@ fn numbers_do_not_depend_on_jobs_or_interruptions() {
     assert_eq!(one, numbers(dirs[2].path()));
 }
 
+/// What is known in bits is stored with a run, and stands in the report.
+#[test]
+fn information_is_stored_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options { seeds: Some(2), ..options(dir.path(), 2) };
+    options.methods.push("Joint".to_owned());
+    let done = run(&options, &Counter::default()).unwrap();
+    let (records, _) = results::read(dir.path().join("results.jsonl")).unwrap();
+    for record in &records {
+        let bits = record.bits.as_ref().unwrap();
+        assert_eq!(bits.len(), record.r.len());
+        assert_eq!(record.stability.is_some(), record.method != "Joint", "{}", record.method);
+        // Two classes of about the same frequency: a bit a sample at most; five tasks as one problem of ten: log₂ 10.
+        let most = if record.scenario == "class" { 1.01 } else { 1.0001 };
+        assert!(bits.iter().flatten().all(|&bits| bits <= most), "{bits:?}");
+    }
+    let report = done.report.write(dir.path()).unwrap();
+    let page = std::fs::read_to_string(report.html.with_extension("md")).unwrap();
+    assert!(page.contains("retained, bits/sample"), "{page}");
+    let of_joint = page.lines().filter(|line| line.starts_with("| Joint") && line.ends_with("| – | – |"));
+    assert_eq!(of_joint.count(), 3, "{page}");
+}
+
 /// Stops everything after so many reports of steps of the first run.
 struct Impatient {
     reports: AtomicUsize,

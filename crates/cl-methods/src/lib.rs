@@ -77,6 +77,7 @@ mod multimodal;
 mod none;
 mod online_ewc;
 mod packnet;
+mod posterior;
 mod progressive;
 mod protocol;
 mod registry;

@@ -5,14 +5,16 @@ use cl_core::init::Init;
 use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result, Units};
 use cl_data::{Batches, Samples, Scenario, Stream, Task, TaskSamples};
+use cl_metrics::Retention;
 use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
+use crate::posterior::Posterior;
 pub use crate::protocol::{Budget, Heads, Protocol, Weights};
 use crate::{Batch, Learner, Method};
 
 /// What a run gives: fractions, not percent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Accuracy of the untrained network on every task.
     pub baseline: Vec<f64>,
@@ -21,6 +23,13 @@ pub struct Outcome {
     pub r: Vec<Vec<f64>>,
     /// Samples of the stream that were trained on, replayed ones not counted.
     pub samples: u64,
+    /// `bits[i][j]`: what the network knows of the test samples of task j after phase i, in bits per sample
+    /// ([`cl_metrics::Retention`]), its outputs taken as logits. Nothing where an output was not finite.
+    pub bits: Option<Vec<Vec<f64>>>,
+    /// How far the last task has moved what is known of the parameters: KL(p(θ|D_old) ‖ p(θ|D_all)) in bits, by the Laplace
+    /// approximation with a diagonal Fisher information of 500 training samples and a prior of precision 1. Nothing where
+    /// there is one phase only, or the learner's network has not changed.
+    pub stability: Option<f64>,
 }
 
 /// Where a run is; given to the caller's callback before every step and around every evaluation.
@@ -91,6 +100,8 @@ pub struct Training<'a> {
     at: At,
     /// Steps taken in all.
     done: usize,
+    /// What was known of the parameters before the last task.
+    before: Option<Posterior>,
     /// What the present phase draws its batches from.
     data: Option<Samples>,
 }
@@ -111,9 +122,8 @@ enum At {
 struct State<N = Mlp, O = Optimizer> {
     /// What the run is of: stream, protocol and seed in words. Another one cannot go on with it.
     of: String,
-    baseline: Vec<f64>,
-    r: Vec<Vec<f64>>,
-    samples: u64,
+    outcome: Outcome,
+    before: Option<Posterior>,
     at: At,
     done: usize,
     net: N,
@@ -157,9 +167,27 @@ impl<'a> Training<'a> {
             task: 0,
             classes_per_task: stream.tasks.first().map_or(1, |task| task.classes.len()),
         };
-        let outcome = Outcome { baseline: Vec::new(), r: Vec::new(), samples: 0 };
+        let outcome = Outcome {
+            baseline: Vec::new(),
+            r: Vec::new(),
+            samples: 0,
+            bits: Some(Vec::new()),
+            stability: None,
+        };
         let at = At::Evaluation;
-        Ok(Self { stream, method, protocol, seed, curriculum, learner, outcome, at, done: 0, data: None })
+        Ok(Self {
+            stream,
+            method,
+            protocol,
+            seed,
+            curriculum,
+            learner,
+            outcome,
+            at,
+            done: 0,
+            before: None,
+            data: None,
+        })
     }
 
     /// On to the end. An error from `progress`, which is called before every step and around every evaluation, stops
@@ -175,11 +203,16 @@ impl<'a> Training<'a> {
             match &mut self.at {
                 At::Evaluation => {
                     progress(Progress::Evaluate)?;
-                    let row = accuracies(&*self.method, &self.learner, self.stream)?;
+                    let (row, bits) = evaluate(&*self.method, &self.learner, self.stream)?;
                     if self.outcome.baseline.is_empty() {
                         self.outcome.baseline = row;
                     } else {
                         self.outcome.r.push(row);
+                        match (&mut self.outcome.bits, bits) {
+                            (Some(all), Some(bits)) => all.push(bits),
+                            _ => self.outcome.bits = None,
+                        }
+                        self.look_at_parameters()?;
                     }
                     self.at = At::Border;
                     progress(Progress::Resume)?;
@@ -222,6 +255,19 @@ impl<'a> Training<'a> {
         }
     }
 
+    /// Before and after the last task.
+    fn look_at_parameters(&mut self) -> Result<()> {
+        let (phase, phases) = (self.outcome.r.len(), self.curriculum.len());
+        if phases > 1 && phase + 1 >= phases {
+            let now = Posterior::after(&self.curriculum[..phase], &self.learner.net)?;
+            match &self.before {
+                None => self.before = Some(now),
+                Some(before) => self.outcome.stability = before.divergence(&now)?,
+            }
+        }
+        Ok(())
+    }
+
     /// The run as it stands, between two steps.
     ///
     /// # Errors
@@ -229,9 +275,8 @@ impl<'a> Training<'a> {
     pub fn save(&self) -> Result<Vec<u8>> {
         let state = State {
             of: self.identity(),
-            baseline: self.outcome.baseline.clone(),
-            r: self.outcome.r.clone(),
-            samples: self.outcome.samples,
+            outcome: self.outcome.clone(),
+            before: self.before.clone(),
             at: self.at.clone(),
             done: self.done,
             net: &self.learner.net,
@@ -261,8 +306,8 @@ impl<'a> Training<'a> {
         }
         let fits = |row: &Vec<f64>| row.len() == stream.tasks.len();
         let shapes = |net: &Mlp| net.params().iter().map(|p| p.var.dims().to_vec()).collect::<Vec<_>>();
-        if state.r.len() > new.curriculum.len()
-            || !state.r.iter().all(fits)
+        if state.outcome.r.len() > new.curriculum.len()
+            || !state.outcome.r.iter().all(fits)
             || shapes(&state.net) != shapes(&new.learner.net)
         {
             return Err(wrong("its parts do not fit together".to_owned()));
@@ -272,10 +317,10 @@ impl<'a> Training<'a> {
         new.learner.optimizer = state.optimizer;
         new.learner.task = match state.at {
             // The next phase sets it when it begins.
-            At::Border => state.r.len().saturating_sub(1),
-            At::Phase { .. } | At::Evaluation => state.r.len(),
+            At::Border => state.outcome.r.len().saturating_sub(1),
+            At::Phase { .. } | At::Evaluation => state.outcome.r.len(),
         };
-        new.outcome = Outcome { baseline: state.baseline, r: state.r, samples: state.samples };
+        (new.outcome, new.before) = (state.outcome, state.before);
         (new.at, new.done) = (state.at, state.done);
         Ok(new)
     }
@@ -304,20 +349,32 @@ fn steps(budget: Budget, batches: &Batches, tasks: usize, phases: usize) -> usiz
     }
 }
 
-/// Accuracy on the test samples of every task. Where the task is given, the decision is among its units;
-/// otherwise among all, those of classes not yet seen included.
-fn accuracies(method: &dyn Method, learner: &Learner, stream: &Stream) -> Result<Vec<f64>> {
-    stream
-        .tasks
-        .iter()
-        .map(|task| {
-            let units = match task.units {
-                Units::Block(n) => Units::Block(n),
-                Units::All | Units::First(_) => Units::All,
-            };
-            accuracy(|x| method.predict(learner, task, x), &task.test, units)
-        })
-        .collect()
+/// Accuracy on the test samples of every task, and the bits that are known of them, if all outputs are finite. Where the
+/// task is given, the decision is among its units; otherwise among all, those of classes not yet seen included.
+fn evaluate(method: &dyn Method, learner: &Learner, stream: &Stream) -> Result<(Vec<f64>, Option<Vec<f64>>)> {
+    let (mut accuracies, mut bits) = (Vec::new(), Some(Vec::new()));
+    for task in &stream.tasks {
+        let units = match task.units {
+            Units::Block(n) => Units::Block(n),
+            Units::All | Units::First(_) => Units::All,
+        };
+        let mut retention = Some(Retention::new(units));
+        accuracies.push(count_right(
+            |x| method.predict(learner, task, x),
+            &task.test,
+            units,
+            |logits, y| {
+                // It refuses what is not finite; the accuracy is known all the same.
+                retention = retention.take().and_then(|mut r| r.add(logits, y).ok().map(|()| r));
+            },
+        )?);
+        let of_task = retention.and_then(|retention| retention.bits().ok());
+        bits = bits.zip(of_task).map(|(mut bits, of_task): (Vec<f64>, f64)| {
+            bits.push(of_task);
+            bits
+        });
+    }
+    Ok((accuracies, bits))
 }
 
 /// So few that they stay in the caches.
@@ -332,13 +389,25 @@ pub fn accuracy(
     samples: &TaskSamples,
     units: Units,
 ) -> Result<f64> {
+    count_right(predict, samples, units, |_, _| {})
+}
+
+/// The same; what is predicted, and the targets, are shown.
+fn count_right(
+    predict: impl Fn(&Tensor) -> Result<Tensor>,
+    samples: &TaskSamples,
+    units: Units,
+    mut shown: impl FnMut(&Tensor, &Tensor),
+) -> Result<f64> {
     if samples.is_empty() {
         return Err(Error::invalid("test samples", "there are none to be right about"));
     }
     let mut right = 0usize;
     for from in (0..samples.len()).step_by(EVALUATED_AT_A_TIME) {
         let chunk = samples.slice(from..samples.len().min(from + EVALUATED_AT_A_TIME))?;
-        let logits = predict(&chunk.x)?.to_vec2::<f32>()?;
+        let logits = predict(&chunk.x)?;
+        shown(&logits, &chunk.y);
+        let logits = logits.to_vec2::<f32>()?;
         for (logits, y) in logits.iter().zip(chunk.labels()?) {
             let range = units.range(y as usize, logits.len());
             let best =

@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use cl_core::{Error, Result, Units};
 use cl_data::{LastBatch, Samples, Scenario, Stream, Task};
-use cl_methods::train::{Budget, Progress, accuracy, train};
+use cl_methods::train::{Budget, Progress, Training, accuracy, train};
 use cl_methods::{Batch, Learner, Method, Protocol};
 use cl_nn::Mlp;
 use common::{protocol, stream};
@@ -218,4 +218,38 @@ fn evaluation_decides_among_the_units_of_the_task() {
     assert_eq!([0, 1].map(|y| of(2.0, y, Units::First(2))), [0., 1.]);
     assert_eq!([0, 1, 2, 3].map(|y| of(2.0, y, Units::Block(2))), [0., 1., 0., 1.]);
     assert_eq!(of(0.0, 0, Units::First(2)), 1.0, "the first of equals");
+}
+
+/// The bits are those of the network after each task, among the units that decide; where an output is not finite there are
+/// none, and the accuracies are there all the same.
+#[test]
+fn what_is_known_is_measured_in_bits() {
+    let stream = stream(Scenario::Task, 3);
+    let mut probe = Probe::default();
+    let protocol_of_15 = protocol(15);
+    let mut training = Training::new(&stream, &mut probe, &protocol_of_15, 0).unwrap();
+    let outcome = training.run(&mut |_| Ok(())).unwrap();
+    let bits = outcome.bits.unwrap();
+    assert_eq!((bits.len(), outcome.r.len()), (3, 3));
+    for (task, &found) in stream.tasks.iter().zip(&bits[2]) {
+        let samples = task.test.all().unwrap();
+        let logits = training.learner().net.predict(&samples.x).unwrap();
+        let expected = cl_metrics::retention(&logits, &samples.y, Units::Block(2)).unwrap();
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    assert!(outcome.stability.unwrap() > 0.0);
+
+    let wild = Protocol { optimizer: cl_nn::OptimizerConfig::sgd(1e30), ..protocol(3) };
+    let outcome = train(&stream, &mut Probe::default(), &wild, 0, &mut |_| Ok(())).unwrap();
+    assert_eq!((outcome.bits, outcome.stability), (None, None));
+    assert_eq!(outcome.r.len(), 3);
+
+    // A network that does not change is as sure as before.
+    struct Idle;
+    impl Method for Idle {
+        fn observe(&mut self, _: &mut Learner, _: &Batch) -> Result<()> {
+            Ok(())
+        }
+    }
+    assert_eq!(train(&stream, &mut Idle, &protocol(3), 0, &mut |_| Ok(())).unwrap().stability, None);
 }

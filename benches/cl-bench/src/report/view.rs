@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cl_core::{Error, Result};
-use cl_metrics::{Family, METRICS, RMatrix, Summary};
+use cl_metrics::{Family, InformationMatrix, METRICS, RMatrix, Summary};
 
 use super::{Report, Row, Table};
 use crate::published::{Published, Verdict, verdict};
@@ -142,6 +142,7 @@ fn section(report: &Report, table: &Table, runs: &[Runs<'_>]) -> Result<Section>
         metrics: families
             .into_iter()
             .map(|(family, what)| metrics(caption(what), family, runs))
+            .chain(information(caption("information"), runs).transpose())
             .collect::<Result<_>>()?,
         cost: cost(caption("runs and their cost"), runs)?,
     })
@@ -223,6 +224,40 @@ fn metrics(caption: String, family: Family, runs: &[Runs<'_>]) -> Result<Grid> {
     }
     let columns = named(std::iter::once(("method", false)).chain(names.into_iter().map(|n| (n, true))));
     Ok(Grid { caption, columns, lines })
+}
+
+/// What is known, in bits, of the rows whose runs tell; no table where none does.
+fn information(caption: String, runs: &[Runs<'_>]) -> Result<Option<Grid>> {
+    let columns = [
+        ("method", false),
+        ("retained, bits/sample", true),
+        ("forgotten, bits/sample", true),
+        ("KL(old ‖ all), bits", true),
+    ];
+    let over = |records: &[Record], of: &dyn Fn(&Record) -> Option<f64>| -> Result<Option<String>> {
+        match records.iter().map(of).collect::<Option<Vec<_>>>() {
+            Some(values) if !values.is_empty() => Ok(Some(plus_minus(&Summary::of(&values)?))),
+            _ => Ok(None),
+        }
+    };
+    let mut lines = Vec::new();
+    for records in runs.iter().map(|runs| &runs.row.records) {
+        let retained = |record: &Record| {
+            let last = record.bits.as_ref()?.last()?;
+            Some(last.iter().sum::<f64>() / last.len() as f64)
+        };
+        let forgotten =
+            |record: &Record| InformationMatrix::new(record.bits.clone()?).ok()?.mean_forgetting();
+        let cells = [
+            over(records, &retained)?,
+            over(records, &forgotten)?,
+            over(records, &|record: &Record| record.stability)?,
+        ];
+        if let Some(record) = records.first().filter(|_| cells.iter().any(Option::is_some)) {
+            lines.push(line("open", std::iter::once(Some(record.method.clone())).chain(cells)));
+        }
+    }
+    Ok((!lines.is_empty()).then(|| Grid { caption, columns: named(columns), lines }))
 }
 
 fn cost(caption: String, runs: &[Runs<'_>]) -> Result<Grid> {
