@@ -377,8 +377,8 @@ fn evaluate(method: &dyn Method, learner: &Learner, stream: &Stream) -> Result<(
     Ok((accuracies, bits))
 }
 
-/// So few that they stay in the caches.
-const EVALUATED_AT_A_TIME: usize = 1000;
+/// So few that they stay in the caches, and that the memory for them is the same again and again.
+const EVALUATED_AT_A_TIME: usize = 250;
 
 /// The fraction of samples whose most active unit of what is predicted, among `units`, is the target. Every sample counts.
 ///

@@ -61,6 +61,10 @@ const CASES: &[Entry] = &[
         let config = json!({ "memory": 300, "batch": 10, "directions": 10, "iterations": 1 });
         OfMethod::make("GSS-greedy", config, 10)
     }),
+    Entry::new("mer", || {
+        let config = json!({ "memory": 200, "batch": 10, "batches": 5, "beta": 0.01, "gamma": 1.0 });
+        OfMethod::make("MER", config, 1)
+    }),
 ];
 
 /// Samples of a task, trained on over and over.

@@ -57,12 +57,15 @@ impl Transform {
             }),
             Self::Rotation { degrees, pixels: Pixels::Nearest } => {
                 let weights = rotation(*degrees, Pixels::Nearest, rows, columns);
-                // All the weight is on the first, or there is none.
-                let sources: Vec<Option<usize>> =
-                    weights.iter().map(|[(at, weight), ..]| (*weight > 0.0).then_some(*at)).collect();
+                // All the weight is on the first, or there is none: then the pixel is a zero that lies behind the plane. A
+                // source that may be none took twice the time, a third of an evaluation.
+                let source = |&[(at, weight), ..]: &Source| if weight > 0.0 { at as u32 } else { pixels as u32 };
+                let sources: Vec<u32> = weights.iter().map(source).collect();
                 samples.map_inputs(samples.features(), |x, out| {
+                    let mut padded = vec![0f32; pixels + 1];
                     for plane in x.chunks_exact(pixels.max(1)) {
-                        out.extend(sources.iter().map(|from| from.map_or(0.0, |at| plane[at])));
+                        padded[..pixels].copy_from_slice(plane);
+                        out.extend(sources.iter().map(|&from| padded[from as usize]));
                     }
                 })
             }
