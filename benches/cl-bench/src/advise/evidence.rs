@@ -17,6 +17,8 @@ const COMMITTED: &[(&str, &str)] = &[
     ("gem-rotations", include_str!("../../../results/gem-rotations.jsonl")),
     ("der-rotated", include_str!("../../../results/der-rotated.jsonl")),
     ("gss-disjoint", include_str!("../../../results/gss-disjoint.jsonl")),
+    ("gss-permuted", include_str!("../../../results/gss-permuted.jsonl")),
+    ("agem-permuted", include_str!("../../../results/agem-permuted.jsonl")),
 ];
 
 /// A row of one of our tables. Accuracies are final averages over tasks, in percent, over seeds.

@@ -11,7 +11,7 @@ mod gem_rotations;
 mod gss_disjoint;
 mod gss_permuted;
 mod mer;
-mod permuted_mnist;
+mod si_permuted;
 mod split_digits;
 mod split_mnist;
 mod split_mnist_hsu;
@@ -160,8 +160,7 @@ pub fn suites() -> Vec<Suite> {
         agem_permuted::suite(),
         er_tiny::suite(),
         mer::suite(),
-        permuted_mnist::baselines(),
-        permuted_mnist::si(),
+        si_permuted::suite(),
     ]
 }
 

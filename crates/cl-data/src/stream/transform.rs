@@ -59,7 +59,8 @@ impl Transform {
                 let weights = rotation(*degrees, Pixels::Nearest, rows, columns);
                 // All the weight is on the first, or there is none: then the pixel is a zero that lies behind the plane. A
                 // source that may be none took twice the time, a third of an evaluation.
-                let source = |&[(at, weight), ..]: &Source| if weight > 0.0 { at as u32 } else { pixels as u32 };
+                let source =
+                    |&[(at, weight), ..]: &Source| if weight > 0.0 { at as u32 } else { pixels as u32 };
                 let sources: Vec<u32> = weights.iter().map(source).collect();
                 samples.map_inputs(samples.features(), |x, out| {
                     let mut padded = vec![0f32; pixels + 1];
