@@ -9,7 +9,8 @@ use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
 pub use crate::protocol::{Budget, Heads, Protocol, Weights};
-use crate::{Batch, Learner, Method};
+use crate::observer::Step;
+use crate::{Batch, Learner, Method, Observer};
 
 /// What a run gives: fractions, not percent.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +94,7 @@ pub struct Training<'a> {
     done: usize,
     /// What the present phase draws its batches from.
     data: Option<Samples>,
+    observer: Option<&'a mut Observer>,
 }
 
 /// Where a run stands.
@@ -159,7 +161,14 @@ impl<'a> Training<'a> {
         };
         let outcome = Outcome { baseline: Vec::new(), r: Vec::new(), samples: 0 };
         let at = At::Evaluation;
-        Ok(Self { stream, method, protocol, seed, curriculum, learner, outcome, at, done: 0, data: None })
+        Ok(Self { stream, method, protocol, seed, curriculum, learner, outcome, at, done: 0, data: None, observer: None })
+    }
+
+    /// The same run, looked at as it goes on. What it does and saves stays as it is; `progress` is told of a look as of an
+    /// evaluation.
+    pub fn watched(mut self, observer: &'a mut Observer) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// On to the end. An error from `progress`, which is called before every step and around every evaluation, stops
@@ -180,6 +189,9 @@ impl<'a> Training<'a> {
                         self.outcome.baseline = row;
                     } else {
                         self.outcome.r.push(row);
+                    }
+                    if let Some(observer) = &mut self.observer {
+                        observer.evaluated(&self.learner, &self.outcome)?;
                     }
                     self.at = At::Border;
                     progress(Progress::Resume)?;
@@ -212,6 +224,14 @@ impl<'a> Training<'a> {
                         Some(data) => data,
                         None => self.data.insert(self.method.data(task)?),
                     };
+                    let step = Step { phase, done: self.done, left: *left, of: each };
+                    if let Some(observer) = self.observer.as_mut().filter(|observer| observer.is_due(step)) {
+                        progress(Progress::Evaluate)?;
+                        let samples = data.gather(batches.clone().next_batch())?;
+                        let batch = Batch { samples, units: task.units };
+                        observer.look(&*self.method, &self.learner, &batch, &self.curriculum, step)?;
+                        progress(Progress::Resume)?;
+                    }
                     let batch = Batch { samples: data.gather(batches.next_batch())?, units: task.units };
                     self.outcome.samples += batch.samples.len() as u64;
                     self.method.observe(&mut self.learner, &batch)?;

@@ -255,7 +255,7 @@ pub(super) fn unprotected(trace: &Trace) -> Option<Finding> {
     let n = trace.observations.len();
     // A penalty that was looked at and has no gradient is another finding.
     let looked_at = trace.observations.iter().any(|o| o.penalty_gradient_norm.is_some());
-    (n >= LEAST_SEEN && !looked_at && !trace.observations.iter().any(protected)).then(|| Finding {
+    (n >= LEAST_SEEN && !trace.protects && !looked_at && !trace.observations.iter().any(protected)).then(|| Finding {
         kind: Kind::ForgettingUnprotected,
         severity: Severity::Fault,
         what: "Old tasks are forgotten, and nothing was seen that works against it.".into(),
@@ -270,7 +270,7 @@ pub(super) fn unprotected(trace: &Trace) -> Option<Finding> {
 /// Forgetting that no other finding explains.
 pub(super) fn in_spite_of_protection(trace: &Trace) -> Option<Finding> {
     let lost = forgetting(trace).filter(|lost| lost.mean >= FORGOTTEN)?;
-    let n = trace.observations.iter().filter(|o| protected(o)).count();
+    let n = trace.observations.iter().filter(|o| trace.protects || protected(o)).count();
     let memory = trace.observations.iter().any(|o| o.memory.as_ref().is_some_and(|m| !m.is_empty()));
     (n >= LEAST_SEEN).then(|| Finding {
         kind: Kind::ForgettingInSpiteOfProtection,
