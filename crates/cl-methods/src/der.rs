@@ -76,7 +76,12 @@ impl Der {
         if config.batch == 0 {
             return Err(Error::invalid("replay batch", "a batch has at least one sample"));
         }
-        Ok(Self { memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?, config, beta, drawn: Tally::default() })
+        Ok(Self {
+            memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?,
+            config,
+            beta,
+            drawn: Tally::default(),
+        })
     }
 
     /// Inputs, targets and stored outputs of as many distinct samples as there are, up to a batch.

@@ -52,7 +52,13 @@ impl GssGreedy {
         if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
             return Err(Error::invalid(name, "0: at least 1 is needed"));
         }
-        Ok(Self { config, rng: cl_core::rng(seed, "gss"), memory: None, scores: Vec::new(), drawn: Tally::default() })
+        Ok(Self {
+            config,
+            rng: cl_core::rng(seed, "gss"),
+            memory: None,
+            scores: Vec::new(),
+            drawn: Tally::default(),
+        })
     }
 
     /// The rows of the memory in a random order.

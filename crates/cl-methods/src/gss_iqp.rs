@@ -66,7 +66,13 @@ impl GssIqp {
         if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
             return Err(Error::invalid(name, "0: at least 1 is needed"));
         }
-        Ok(Self { config, rng: cl_core::rng(seed, "gss"), memory: None, recent: None, drawn: Tally::default() })
+        Ok(Self {
+            config,
+            rng: cl_core::rng(seed, "gss"),
+            memory: None,
+            recent: None,
+            drawn: Tally::default(),
+        })
     }
 
     /// The rows of `all` that are kept, by the gradients that the network has now.

@@ -36,7 +36,13 @@ impl Memory {
             return Err(cl_core::Error::invalid("replay batch", "a batch has at least one sample"));
         }
         let store = ClassBalanced::new(Budget::PerGroup(per_class), cl_core::rng(seed, "memory"))?;
-        Ok(Self { store, batch, rng: cl_core::rng(seed, "replay"), pools: Vec::new(), drawn: Tally::default() })
+        Ok(Self {
+            store,
+            batch,
+            rng: cl_core::rng(seed, "replay"),
+            pools: Vec::new(),
+            drawn: Tally::default(),
+        })
     }
 
     /// Keeps samples of each class of a task that has been learned.
@@ -114,10 +120,13 @@ impl Memory {
 /// The group of a row, of groups that lie one behind the other.
 fn group_of(groups: &[(u32, usize)], row: usize) -> Option<u32> {
     let mut end = 0;
-    groups.iter().find(|(_, n)| {
-        end += n;
-        row < end
-    }).map(|(key, _)| *key)
+    groups
+        .iter()
+        .find(|(_, n)| {
+            end += n;
+            row < end
+        })
+        .map(|(key, _)| *key)
 }
 
 #[cfg(test)]

@@ -89,7 +89,12 @@ impl Mer {
                 return Err(Error::invalid(name, "0: at least 1 is needed"));
             }
         }
-        Ok(Self { memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?, config, drawn: Tally::default(), room: None })
+        Ok(Self {
+            memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?,
+            config,
+            drawn: Tally::default(),
+            room: None,
+        })
     }
 
     /// A batch: as many of the memory as there are, up to k − 1, and the new sample.

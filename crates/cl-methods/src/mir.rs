@@ -50,7 +50,11 @@ impl Mir {
                 format!("{} candidates are fewer than the batch of {}", config.candidates, config.batch);
             return Err(Error::invalid("candidates", why));
         }
-        Ok(Self { memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?, config, drawn: Tally::default() })
+        Ok(Self {
+            memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?,
+            config,
+            drawn: Tally::default(),
+        })
     }
 
     /// B_C: samples that may be replayed, if there are any.
@@ -108,7 +112,12 @@ impl Method for Mir {
     crate::saved!("cl-methods/mir", 1);
 
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
-        Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
+        let stored = Stored::reservoir(&self.memory, &self.drawn)?;
+        let tasks = match self.memory.all_columns()?.get(2) {
+            Some(tasks) => Some(tasks.to_vec1::<u32>()?.into_iter().map(|task| task as usize).collect()),
+            None => None,
+        };
+        Ok(Vitals::of(Stored { tasks, ..stored }))
     }
 
     /// Algorithm 1 (ER-MIR): one step along the gradients of both batches, each a mean, as in the authors' code; then

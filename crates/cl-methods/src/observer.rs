@@ -129,8 +129,7 @@ impl Observer {
         let mut vitals = method.vitals(learner)?;
         self.trace.lambda = vitals.lambda.or(self.trace.lambda);
         self.trace.protects |= vitals.protects;
-        let mut seen =
-            Observation { step: step.done as u64, task: step.phase, ..Observation::default() };
+        let mut seen = Observation { step: step.done as u64, task: step.phase, ..Observation::default() };
         if let Some(penalty) = &vitals.penalty {
             seen.penalty = Some(scalar(penalty)?);
             seen.penalty_gradient_norm = Some(gradient_norm(learner, penalty)?);
@@ -228,8 +227,7 @@ impl Observer {
         stored: &Stored,
         vitals: &Vitals,
     ) -> Result<Memory> {
-        let mut memory =
-            Memory { capacity: stored.capacity.map(|n| n as u64), ..Memory::default() };
+        let mut memory = Memory { capacity: stored.capacity.map(|n| n as u64), ..Memory::default() };
         if let Some(samples) = &stored.samples {
             let labels = samples.labels()?;
             memory.by_class = counts(labels.iter().copied());

@@ -8,8 +8,8 @@ use cl_data::{Batches, Samples, Scenario, Stream, Task, TaskSamples};
 use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
-pub use crate::protocol::{Budget, Heads, Protocol, Weights};
 use crate::observer::Step;
+pub use crate::protocol::{Budget, Heads, Protocol, Weights};
 use crate::{Batch, Learner, Method, Observer};
 
 /// What a run gives: fractions, not percent.
@@ -161,7 +161,19 @@ impl<'a> Training<'a> {
         };
         let outcome = Outcome { baseline: Vec::new(), r: Vec::new(), samples: 0 };
         let at = At::Evaluation;
-        Ok(Self { stream, method, protocol, seed, curriculum, learner, outcome, at, done: 0, data: None, observer: None })
+        Ok(Self {
+            stream,
+            method,
+            protocol,
+            seed,
+            curriculum,
+            learner,
+            outcome,
+            at,
+            done: 0,
+            data: None,
+            observer: None,
+        })
     }
 
     /// The same run, looked at as it goes on. What it does and saves stays as it is; `progress` is told of a look as of an

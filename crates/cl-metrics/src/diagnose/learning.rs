@@ -255,7 +255,9 @@ pub(super) fn unprotected(trace: &Trace) -> Option<Finding> {
     let n = trace.observations.len();
     // A penalty that was looked at and has no gradient is another finding.
     let looked_at = trace.observations.iter().any(|o| o.penalty_gradient_norm.is_some());
-    (n >= LEAST_SEEN && !trace.protects && !looked_at && !trace.observations.iter().any(protected)).then(|| Finding {
+    (n >= LEAST_SEEN && !trace.protects && !looked_at && !trace.observations.iter().any(protected)).then(
+        || {
+            Finding {
         kind: Kind::ForgettingUnprotected,
         severity: Severity::Fault,
         what: "Old tasks are forgotten, and nothing was seen that works against it.".into(),
@@ -264,7 +266,9 @@ pub(super) fn unprotected(trace: &Trace) -> Option<Finding> {
             "Replay samples of old tasks (a reservoir of 200 is a beginning), or penalise the change of what \
                  mattered (EWC, SI) where the task is given at test time."
                 .into(),
-    })
+    }
+        },
+    )
 }
 
 /// Forgetting that no other finding explains.
