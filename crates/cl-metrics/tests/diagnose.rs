@@ -560,6 +560,7 @@ fn any_trace(seed: u64) -> Trace {
     Trace {
         classes: list(rng, 5, |r| list(r, 4, |r| r.random_range(0..9))),
         lambda: some(rng, number),
+        protects: rng.random(),
         observations: list(rng, 80, observation),
         curves: list(rng, 4, curve),
         baseline: list(rng, 5, number),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::statistics::{by_task, mean, median, nth, percent, short};
+use super::statistics::{by_task, mean, median, nth, percent, settled, short};
 use super::{Curve, FORGOTTEN, Finding, Kind, Measure, Observation, Severity, Trace};
 
 /// Cosines in one task before they are judged: those of minibatches are noisy.
@@ -31,6 +31,9 @@ const RISE: f64 = 0.05;
 
 /// How far above chance an accuracy must be to be no chance.
 const ABOVE_CHANCE: f64 = 0.05;
+
+/// A loss of so many times the first one is none of a step too short: a network that knows nothing has the first.
+const RISEN: f64 = 10.0;
 
 /// Observations that a trace must have for "nothing was seen" to mean something.
 const LEAST_SEEN: usize = 5;
@@ -83,6 +86,11 @@ pub(super) fn conflict(trace: &Trace) -> Option<Finding> {
             observations.iter().filter_map(|o| o.cosine).filter(|c| c.is_finite()).collect();
         let negative = cosines.iter().filter(|c| **c < 0.0).count() as f64 / cosines.len() as f64;
         let (median, n) = median(cosines, LEAST_COSINES)?;
+        // Near the optimum of new and replayed samples together their two gradients are equal and opposite: then
+        // a negative cosine is what replay is for, and says nothing.
+        if observations.iter().any(|o| replays(o)) {
+            return None;
+        }
         (median <= AGAINST && negative >= LASTING).then_some((task, median, negative, n))
     };
     let later = by_task(trace).into_iter().filter(|(task, _)| *task > 0);
@@ -109,6 +117,12 @@ pub(super) fn conflict(trace: &Trace) -> Option<Finding> {
     })
 }
 
+/// Whether samples of a memory were trained on; where draws are not counted, all that is stored is taken to be.
+fn replays(o: &Observation) -> bool {
+    let drawn = |m: &super::Memory| m.drawn.as_ref().is_none_or(|drawn| drawn.values().any(|n| *n > 0));
+    o.memory.as_ref().is_some_and(|m| !m.is_empty() && drawn(m))
+}
+
 /// A task ends while it is still being learned, or never begins to be.
 pub(super) fn too_slow(trace: &Trace) -> Option<Finding> {
     let read: Vec<(usize, Pace)> =
@@ -124,6 +138,16 @@ pub(super) fn too_slow(trace: &Trace) -> Option<Finding> {
     } else {
         format!("{} of what it gains in {} steps come in the last quarter", percent(pace.rest), pace.steps)
     };
+    let slower = "Lower the learning rate (a tenth), and clip gradients: larger steps do not learn faster.";
+    let faster = format!(
+        "Raise the learning rate (three times, then ten), or train {} steps a task; let fewer parameters be \
+         frozen or penalised.",
+        pace.steps.saturating_mul(2)
+    );
+    let (course, remedy) = match risen(trace, *task) {
+        Some(loss) => (format!("{course}, with a loss of {}", short(loss)), slower.into()),
+        None => (course, faster),
+    };
     Some(Finding {
         kind: Kind::AdaptationTooSlow,
         severity: Severity::Warning,
@@ -134,12 +158,16 @@ pub(super) fn too_slow(trace: &Trace) -> Option<Finding> {
             read.len(),
             nth(*task)
         ),
-        remedy: format!(
-            "Raise the learning rate (three times, then ten), or train {} steps a task; let fewer parameters be \
-             frozen or penalised.",
-            pace.steps.saturating_mul(2)
-        ),
+        remedy,
     })
+}
+
+/// The loss of the later half of a task, where it is far above that of the untrained network: steps were too large.
+fn risen(trace: &Trace, task: usize) -> Option<f64> {
+    let first = trace.observations.iter().find_map(|o| o.loss)?;
+    let later = settled(trace).remove(&task)?;
+    let (loss, _) = median(later.iter().filter_map(|o| o.loss), LEAST_SEEN)?;
+    (loss > RISEN * first).then_some(loss)
 }
 
 /// What a learning curve says.
