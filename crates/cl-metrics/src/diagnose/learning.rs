@@ -82,15 +82,12 @@ pub(super) fn conflict(trace: &Trace) -> Option<Finding> {
         return None;
     }
     let opposed = |(task, observations): (usize, Vec<&Observation>)| {
-        let cosines: Vec<f64> =
-            observations.iter().filter_map(|o| o.cosine).filter(|c| c.is_finite()).collect();
+        // Near the optimum of new and replayed samples together their two gradients are equal and opposite: a
+        // negative cosine is then what replay is for, and says nothing.
+        let alone = observations.iter().filter(|o| !replays(o));
+        let cosines: Vec<f64> = alone.filter_map(|o| o.cosine).filter(|c| c.is_finite()).collect();
         let negative = cosines.iter().filter(|c| **c < 0.0).count() as f64 / cosines.len() as f64;
         let (median, n) = median(cosines, LEAST_COSINES)?;
-        // Near the optimum of new and replayed samples together their two gradients are equal and opposite: then
-        // a negative cosine is what replay is for, and says nothing.
-        if observations.iter().any(|o| replays(o)) {
-            return None;
-        }
         (median <= AGAINST && negative >= LASTING).then_some((task, median, negative, n))
     };
     let later = by_task(trace).into_iter().filter(|(task, _)| *task > 0);
