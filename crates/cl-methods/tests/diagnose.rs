@@ -97,10 +97,12 @@ impl Method for Replay {
         let samples = Samples::concat(&[&batch.samples, &all.gather(&rows)?])?;
         learner.learn(&Batch { samples, units: batch.units })?;
         if let Some(alpha) = self.alpha {
-            for (row, priority) in self.priorities.iter_mut().enumerate() {
-                let one = Batch { samples: all.slice(row..row + 1)?, units: batch.units };
-                let loss = f64::from(learner.loss(&one)?.to_scalar::<f32>()?);
-                *priority = (loss + 0.001).powf(alpha);
+            let logits = learner.net.predict(&all.x)?.to_vec2::<f32>()?;
+            for (row, logits) in logits.iter().enumerate() {
+                let label = self.labels[row] as usize;
+                let active = &logits[batch.units.range(label, logits.len())];
+                let sum: f64 = active.iter().map(|z| f64::from(z - logits[label]).exp()).sum();
+                self.priorities[row] = (sum.ln() + 0.001).powf(alpha);
             }
         }
         Ok(())

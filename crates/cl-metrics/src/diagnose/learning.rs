@@ -102,11 +102,12 @@ pub(super) fn conflict(trace: &Trace) -> Option<Finding> {
             .into(),
         evidence: format!(
             "in task {} the cosine of the two gradients is {} (median of {n} observations), negative in {} of them; so \
-             in {} tasks{harm}.",
+             in {} {}{harm}.",
             nth(*task),
             short(*median),
             percent(*negative),
-            tasks.len()
+            tasks.len(),
+            if tasks.len() == 1 { "task" } else { "tasks" }
         ),
         remedy: "Project the gradient (A-GEM, GEM), replay more of the past with each batch (as many samples as are \
                  new), or give tasks outputs of their own."
