@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use cl_bench::cliffwalk;
 use cl_bench::results::Results;
 use cl_bench::runner::{self, Options};
 use cl_bench::suites;
 use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
+use cl_bench::{cliffwalk, diagnosis};
 use cl_data::Scenario;
 use cl_methods::Registry;
 
@@ -43,6 +43,9 @@ pub struct Args {
     /// Forget what is stored in the folder and begin anew
     #[arg(long)]
     fresh: bool,
+    /// Watch each run that is made, and say what is wrong with it; stored runs are not looked at
+    #[arg(long)]
+    diagnose: bool,
     /// Exit with 1 if a verified published number is missed
     #[arg(long)]
     check: bool,
@@ -66,6 +69,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.jobs.is_some()
             || args.tier != Tier::Paper
             || args.fresh
+            || args.diagnose
         {
             bail!("{} takes --peers, --venv, --case, --rounds, --out and --check, no other flag", args.suite);
         }
@@ -82,6 +86,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.jobs.is_some()
             || args.fresh
             || args.tier != Tier::Paper
+            || args.diagnose
         {
             bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
         }
@@ -103,6 +108,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         seeds: args.seeds,
         jobs: args.jobs.map_or(cores, |jobs| jobs as usize),
         out: out.clone(),
+        diagnose: args.diagnose,
     };
     catch_interrupt()?;
     let start = Instant::now();
@@ -118,6 +124,19 @@ pub fn main(args: Args) -> Result<ExitCode> {
         done.found,
         out.display()
     );
+    if let Some(diagnosed) = done.diagnosed {
+        let looked_at = match (diagnosed.runs, done.found) {
+            (0, _) => "; stored runs are not looked at, --fresh runs them again".to_owned(),
+            (_, 0) => format!("; in full in {}", out.join(diagnosis::FILE).display()),
+            (_, found) => {
+                format!(
+                    "; in full in {}; {found} stored were not looked at",
+                    out.join(diagnosis::FILE).display()
+                )
+            }
+        };
+        println!("{diagnosed}{looked_at}");
+    }
     println!("open {}", written.html.display());
     if done.interrupted {
         eprintln!("interrupted: the same command goes on from here, in the middle of a run too");
@@ -192,6 +211,10 @@ fn one_thread_each() -> Result<Option<ExitCode>> {
 /// Removes the results of earlier runs, which `--fresh` asks for; nothing else in the folder.
 fn forget(out: &std::path::Path) -> Result<()> {
     Unfinished::within(out).forget_all()?;
+    let diagnosed = out.join(diagnosis::FILE);
+    if diagnosed.exists() {
+        std::fs::remove_file(&diagnosed).with_context(|| format!("cannot remove {}", diagnosed.display()))?;
+    }
     let file = out.join("results.jsonl");
     if !file.exists() {
         return Ok(());

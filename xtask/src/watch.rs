@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cl_bench::results::Record;
-use cl_bench::runner::Watch;
+use cl_bench::runner::{Finding, Watch};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 pub struct Terminal {
@@ -59,6 +59,12 @@ impl Watch for Terminal {
         }
         let acc = record.metrics.get("acc").copied().unwrap_or(f64::NAN);
         self.say(&format!("{run:<40} accuracy {:6.2} %   {:6.1} s", 100.0 * acc, record.train_seconds));
+    }
+
+    fn found(&self, _run: &str, findings: &[Finding]) {
+        for finding in findings {
+            self.say(&format!("    {finding}"));
+        }
     }
 
     fn warn(&self, text: &str) {

@@ -8,6 +8,7 @@
 //! | [`results`] | the file of finished runs: append-only, torn lines cut off, locked |
 //! | [`tier`] | how much of a suite is run |
 //! | [`unfinished`] | runs that were stopped, to be gone on with |
+//! | [`diagnosis`] | what is wrong with runs, in plain words |
 //! | [`published`] | whether two means agree |
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
 //! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
@@ -19,6 +20,7 @@ pub mod advise;
 mod class_orders;
 pub mod cliffwalk;
 pub mod clock;
+pub mod diagnosis;
 pub mod published;
 pub mod report;
 pub mod results;

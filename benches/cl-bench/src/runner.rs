@@ -1,19 +1,21 @@
 //! Runs a suite: what is not in the results file yet, many runs at once, one thread each.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cl_core::{Error, Result, Units};
 use cl_data::{ClassOrder, DataSet, Pixels, Scenario, Stream, TrainSamples, Transform};
-use cl_methods::Registry;
 use cl_methods::train::{Progress, Training};
+use cl_methods::{Observer, Registry};
+pub use cl_metrics::diagnose::Finding;
 use serde_json::{Value, json};
 
 use crate::class_orders;
 use crate::clock;
+use crate::diagnosis::{self, Diagnosed};
 use crate::report::{Report, Row as ReportRow, Table};
 use crate::results::{Config, Key, Record, Results};
 use crate::suites::{Active, Cell, Classes, Kind, Row, Setting, Suite};
@@ -35,6 +37,9 @@ pub struct Options {
     pub jobs: usize,
     /// Where `results.jsonl` and the report go.
     pub out: PathBuf,
+    /// Whether each run that is made is watched, and what is wrong with it said and added to `diagnosis.md`. The numbers
+    /// of a run are the same; stored runs are not looked at.
+    pub diagnose: bool,
 }
 
 /// Told what happens, from any thread. Whoever does not want to know gives `&()`.
@@ -45,6 +50,8 @@ pub trait Watch: Sync {
     fn step(&self, _run: &str, _done: usize, _total: usize) {}
     /// A run is stored, with this final accuracy in percent.
     fn end(&self, _run: &str, _record: &Record) {}
+    /// What is wrong with the run that has just ended: at least one finding.
+    fn found(&self, _run: &str, _findings: &[Finding]) {}
     /// Something the user should know.
     fn warn(&self, text: &str) {
         eprintln!("warning: {text}");
@@ -62,6 +69,8 @@ pub struct Done {
     pub made: usize,
     /// Runs that were there already.
     pub found: usize,
+    /// What was found in the runs that were made now, where it was asked for.
+    pub diagnosed: Option<Diagnosed>,
     /// Whether it was stopped before the end.
     pub interrupted: bool,
 }
@@ -115,6 +124,8 @@ pub fn run(
         results: Mutex::new(results),
         unfinished: Unfinished::within(&options.out),
         failed: Mutex::new(None),
+        out: &options.out,
+        diagnosed: options.diagnose.then(Mutex::default),
     };
     std::thread::scope(|scope| {
         for _ in 0..jobs {
@@ -129,7 +140,13 @@ pub fn run(
         return Err(error);
     }
     let results = lock(&shared.results);
-    Ok(Done { report: report(suite, &runs, |key| results.get(key)), made: made - left, found, interrupted })
+    Ok(Done {
+        report: report(suite, &runs, |key| results.get(key)),
+        made: made - left,
+        found,
+        diagnosed: shared.diagnosed.as_ref().map(|diagnosed| *lock(diagnosed)),
+        interrupted,
+    })
 }
 
 /// What all threads see.
@@ -145,6 +162,9 @@ struct Shared<'a> {
     unfinished: Unfinished,
     /// The first error.
     failed: Mutex<Option<Error>>,
+    out: &'a Path,
+    /// None where runs are not watched.
+    diagnosed: Option<Mutex<Diagnosed>>,
 }
 
 impl Shared<'_> {
@@ -159,13 +179,20 @@ impl Shared<'_> {
                 self.watch.begin(&run.name(), self.of - queue.len(), self.of);
                 run
             };
-            let stored = self.one(suite, run).and_then(|record| {
+            let mut observer = Observer::new();
+            let stored = self.one(suite, run, &mut observer).and_then(|record| {
                 lock(&self.results).append(&record)?;
                 self.unfinished.forget(&run.key)?;
                 Ok(record)
             });
             match stored {
-                Ok(record) => self.watch.end(&run.name(), &record),
+                Ok(record) => {
+                    self.watch.end(&run.name(), &record);
+                    if let Err(error) = self.diagnose(&run.name(), &observer) {
+                        lock(&self.failed).get_or_insert(error);
+                        return;
+                    }
+                }
                 Err(error) => {
                     lock(&self.queue).push_front(run);
                     lock(&self.failed).get_or_insert(error);
@@ -175,7 +202,21 @@ impl Shared<'_> {
         }
     }
 
-    fn one(&self, suite: &Suite, run: &Run<'_>) -> Result<Record> {
+    /// Says and writes what is wrong with a run that has ended, where that is asked for.
+    fn diagnose(&self, run: &str, observer: &Observer) -> Result<()> {
+        let Some(diagnosed) = &self.diagnosed else { return Ok(()) };
+        let findings = observer.findings();
+        if !findings.is_empty() {
+            self.watch.found(run, &findings);
+        }
+        let mut diagnosed = lock(diagnosed);
+        diagnosed.runs += 1;
+        diagnosed.findings += findings.len();
+        diagnosis::append(self.out, &diagnosis::section(run, observer.trace(), &findings))?;
+        Ok(())
+    }
+
+    fn one(&self, suite: &Suite, run: &Run<'_>, observer: &mut Observer) -> Result<Record> {
         let stream = self.stream(run)?;
         let build = || self.registry.build(run.row.method, &run.cell.config, run.seed);
         let (mut method, mut stopped) = (build()?, build()?);
@@ -196,6 +237,9 @@ impl Shared<'_> {
             Some(training) => training,
             None => Training::new(&stream, &mut *method, protocol, run.seed)?,
         };
+        if self.diagnosed.is_some() {
+            training = training.watched(observer);
+        }
         clock.resume();
         let (mut shown, mut saved) = (Instant::now(), Instant::now());
         let stop = || self.stop.load(Ordering::Relaxed) || lock(&self.failed).is_some();

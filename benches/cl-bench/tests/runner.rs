@@ -107,6 +107,24 @@ fn information_is_stored_and_reported() {
     assert_eq!(of_joint.count(), 3, "{page}");
 }
 
+/// Watched runs have the same numbers; each has its section, and what is stored already is not looked at.
+#[test]
+fn a_diagnosis_changes_no_number() {
+    let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    run(&options(dirs[0].path(), 2), &Counter::default()).unwrap();
+    let watched = Options { diagnose: true, ..options(dirs[1].path(), 2) };
+    let done = run(&watched, &Counter::default()).unwrap();
+    let diagnosed = done.diagnosed.unwrap();
+    assert!(diagnosed.runs == 24 && diagnosed.findings > 0, "{diagnosed}");
+    assert_eq!(numbers(dirs[0].path()), numbers(dirs[1].path()));
+    assert!(!dirs[0].path().join("diagnosis.md").exists());
+    let text = std::fs::read_to_string(dirs[1].path().join("diagnosis.md")).unwrap();
+    assert_eq!(text.matches("## ").count(), 24);
+    assert_eq!(text.matches("* To do: ").count(), diagnosed.findings);
+    let again = run(&watched, &Counter::default()).unwrap();
+    assert_eq!((again.made, again.diagnosed.unwrap().runs), (0, 0));
+}
+
 /// Stops everything after so many reports of steps of the first run.
 struct Impatient {
     reports: AtomicUsize,
@@ -145,6 +163,7 @@ fn a_run_that_was_stopped_goes_on() {
         jobs: 1,
         scenario: Some(cl_data::Scenario::Class),
         out: out.to_owned(),
+        ..Options::default()
     };
     let run = |out: &Path, watch: &dyn Watch, stop: &AtomicBool| {
         runner::run(&suite, &Registry::standard(), &options(out), stop, watch).unwrap()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::Memory;
 use crate::ring_memory::RingMemory;
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// What is kept of the past, and how the reference is drawn from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,13 @@ impl AGem {
 
 impl Method for AGem {
     crate::saved!("cl-methods/a-gem", 2);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(match &self.memory {
+            Kept::Random(memory) => memory.stored(learner)?,
+            Kept::Newest(memory) => memory.stored(),
+        }))
+    }
 
     /// g̃ = g − (gᵀr/rᵀr) r where gᵀr < 0 (eq. 11), r the gradient on the memory.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

@@ -5,7 +5,8 @@ use cl_core::{Error, Result, TensorOps};
 use cl_replay::{Draw, Reservoir};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// The coefficients of DER.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Der {
     config: Config,
     /// None without the second batch.
     beta: Option<f64>,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl Der {
@@ -72,19 +76,31 @@ impl Der {
         if config.batch == 0 {
             return Err(Error::invalid("replay batch", "a batch has at least one sample"));
         }
-        Ok(Self { memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?, config, beta })
+        Ok(Self {
+            memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?,
+            config,
+            beta,
+            drawn: Tally::default(),
+        })
     }
 
     /// Inputs, targets and stored outputs of as many distinct samples as there are, up to a batch.
     fn draw(&mut self) -> Result<[Tensor; 3]> {
         let n = self.config.batch.min(self.memory.len());
         let columns = self.memory.sample_columns(n, Draw::WithoutReplacement)?;
+        if let Some(labels) = columns.get(1) {
+            self.drawn.labels(labels)?;
+        }
         columns.try_into().map_err(|_| Error::invalid("memory", "it holds other columns than it was offered"))
     }
 }
 
 impl Method for Der {
     crate::saved!("cl-methods/der", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
+    }
 
     /// L = CE(z, y) + α·MSE(z′, stored z′) (eq. 5) + β·CE(z″, y″) (eq. 6), of three batches in one pass; the error
     /// is a mean over samples and units, as in the authors' code.

@@ -6,7 +6,7 @@ use cl_data::{Samples, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::Memory;
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ impl Er {
 
 impl Method for Er {
     crate::saved!("cl-methods/er", 1);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(self.memory.stored(learner)?))
+    }
 
     /// L = (1/k)·L_new + (1−1/k)·L_memory with k tasks so far (van de Ven et al. 2022): both in one pass,
     /// each sample with its weight.

@@ -6,7 +6,8 @@ use cl_data::Samples;
 use cl_replay::{Draw, Reservoir};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ impl Default for Config {
 pub struct ErReservoir {
     memory: Reservoir,
     batch: usize,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl ErReservoir {
@@ -36,12 +40,16 @@ impl ErReservoir {
             return Err(Error::invalid("replay batch", "a batch has at least one sample"));
         }
         let memory = Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?;
-        Ok(Self { memory, batch: config.batch })
+        Ok(Self { memory, batch: config.batch, drawn: Tally::default() })
     }
 }
 
 impl Method for ErReservoir {
     crate::saved!("cl-methods/er-reservoir", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
+    }
 
     /// The mean cross-entropy over the new batch and a replayed one together; what is new can be kept after it.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
@@ -51,6 +59,7 @@ impl Method for ErReservoir {
         } else {
             let n = self.batch.min(self.memory.len());
             let (x, y) = self.memory.sample(n, Draw::WithoutReplacement)?;
+            self.drawn.labels(&y)?;
             let samples = Samples::concat(&[new, &Samples::new(x, y)?])?;
             learner.learn(&Batch { samples, units: batch.units })?;
         }

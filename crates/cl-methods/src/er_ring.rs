@@ -6,7 +6,8 @@ use cl_data::Samples;
 use cl_replay::{Draw, Rings};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ impl Default for Config {
 pub struct ErRing {
     memory: Rings,
     batch: usize,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl ErRing {
@@ -38,12 +42,32 @@ impl ErRing {
             return Err(Error::invalid("replay batch", "a batch has at least one sample"));
         }
         let memory = Rings::new(config.per_class, config.rings, cl_core::rng(seed, "memory"))?;
-        Ok(Self { memory, batch: config.batch })
+        Ok(Self { memory, batch: config.batch, drawn: Tally::default() })
     }
 }
 
 impl Method for ErRing {
     crate::saved!("cl-methods/er-ring", 1);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        let drawn = self.drawn.by_class();
+        if self.memory.is_empty() {
+            return Ok(Vitals::of(Stored { drawn, ..Stored::default() }));
+        }
+        let rings = self.memory.counts().map(|(key, _)| -> Result<Samples> {
+            let (x, y) = self.memory.group(key)?;
+            Samples::new(x, y)
+        });
+        let rings = rings.collect::<Result<Vec<_>>>()?;
+        let per_task = learner.classes_per_task.max(1);
+        let task = |(key, n): (u32, usize)| std::iter::repeat_n(key as usize / per_task, n);
+        Ok(Vitals::of(Stored {
+            samples: Some(Samples::concat(&rings.iter().collect::<Vec<_>>())?),
+            tasks: Some(self.memory.counts().flat_map(task).collect()),
+            capacity: None,
+            drawn,
+        }))
+    }
 
     /// Algorithm 1: a step on the mean over the new batch and one of all that is kept, samples of this task too; then the
     /// new batch goes into the rings.
@@ -54,6 +78,7 @@ impl Method for ErRing {
         } else {
             let n = self.batch.min(self.memory.len());
             let (x, y) = self.memory.sample(n, Draw::WithoutReplacement)?;
+            self.drawn.labels(&y)?;
             let samples = Samples::concat(&[new, &Samples::new(x, y)?])?;
             learner.step(&learner.loss(&Batch { samples, units: batch.units })?)?;
         }

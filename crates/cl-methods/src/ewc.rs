@@ -5,7 +5,7 @@ use cl_data::{Samples, Task};
 use cl_regularize::{Carry, Fisher};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -44,6 +44,15 @@ impl Ewc {
 
 impl Method for Ewc {
     crate::saved!("cl-methods/ewc", 1);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals {
+            penalty: Some(self.ewc.penalty(learner.net.params())?),
+            lambda: Some(self.ewc.lambda()),
+            importance: self.ewc.importance()?,
+            ..Vitals::default()
+        })
+    }
 
     /// L = L_task + (λ/2) Σₖ Σ Fₖ(θ−θ*ₖ)² (eq. 3).
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

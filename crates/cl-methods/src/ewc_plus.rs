@@ -5,7 +5,7 @@ use cl_data::Task;
 use cl_regularize::{AdaptiveEwc, AdaptiveEwcConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -42,6 +42,15 @@ impl EwcPlus {
 
 impl Method for EwcPlus {
     crate::saved!("cl-methods/ewc++", 1);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals {
+            penalty: Some(self.ewc.penalty(learner.net.params())?),
+            lambda: Some(self.ewc.lambda()),
+            importance: self.ewc.importance().cloned().collect(),
+            ..Vitals::default()
+        })
+    }
 
     /// L = L_task + (λ/2) Σ F(θ−θ*)², F after the last task, and F ← decay·F + (1−decay)·g² (eq. 10) with g that of
     /// L_task.

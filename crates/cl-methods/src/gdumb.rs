@@ -10,7 +10,7 @@ use cl_nn::{Activation, Mlp, Optimizer, OptimizerConfig, clip_norm};
 use cl_replay::GreedyBalanced;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients; the defaults are the authors'.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -119,6 +119,15 @@ fn optimizer(config: &Config) -> Result<Optimizer> {
 
 impl Method for GDumb {
     crate::saved!("cl-methods/gdumb", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        let samples = match self.memory.is_empty() {
+            true => None,
+            false => self.memory.all().and_then(|(x, y)| Samples::new(x, y)).map(Some)?,
+        };
+        let memory = Stored { samples, capacity: Some(self.config.memory), ..Stored::default() };
+        Ok(Vitals { memory: Some(memory), ..Vitals::apart() })
+    }
 
     /// The greedy sampler (algorithm 1). No step is taken.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

@@ -7,7 +7,8 @@ use cl_project::Gem as Projector;
 use cl_replay::Rings;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -34,11 +35,14 @@ pub struct Gem {
     memory: Rings,
     /// Of the earlier ones.
     past: Vec<Samples>,
+    /// What gradients were taken on, of each of them.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl Gem {
     pub fn new(config: Config, _seed: u64) -> Result<Self> {
-        let gem = Self { config, memory: ring(config.per_task)?, past: Vec::new() };
+        let gem = Self { config, memory: ring(config.per_task)?, past: Vec::new(), drawn: Tally::default() };
         gem.projector().check()?;
         Ok(gem)
     }
@@ -56,12 +60,26 @@ fn ring(per_task: usize) -> Result<Rings> {
 impl Method for Gem {
     crate::saved!("cl-methods/gem", 1);
 
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        let tasks = self.past.iter().enumerate().flat_map(|(k, old)| std::iter::repeat_n(k, old.len()));
+        Ok(Vitals::of(Stored {
+            samples: match self.past.is_empty() {
+                true => None,
+                false => Some(Samples::concat(&self.past.iter().collect::<Vec<_>>())?),
+            },
+            tasks: Some(tasks.collect()),
+            capacity: Some(self.config.per_task * self.past.len()),
+            drawn: self.drawn.by_task(1),
+        }))
+    }
+
     /// Algorithm 1: g̃ is the projection of g on what agrees with the gradients gₖ on all memories k < t.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Samples { x, y } = &batch.samples;
         self.memory.offer(&vec![0; batch.samples.len()], x, y)?;
         let on_memory =
             |old: &Samples| learner.gradients_of(&Batch { samples: old.clone(), units: batch.units });
+        self.drawn.add((0..).zip(self.past.iter().map(|old| old.len() as u64)));
         let memories: Vec<Vec<Tensor>> = self.past.iter().map(on_memory).collect::<Result<_>>()?;
         let mut gradient = learner.loss(batch)?.backward()?;
         self.projector().project(&mut gradient, learner.net.params(), &memories)?;

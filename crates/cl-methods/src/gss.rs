@@ -9,7 +9,8 @@ use rand::Rng as _;
 use rand::seq::{SliceRandom as _, index};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct GssGreedy {
     memory: Option<Samples>,
     /// Of each kept sample, how like its gradient was to those of the memory when it came: from −1 to 1.
     scores: Vec<f64>,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl GssGreedy {
@@ -48,7 +52,13 @@ impl GssGreedy {
         if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
             return Err(Error::invalid(name, "0: at least 1 is needed"));
         }
-        Ok(Self { config, rng: cl_core::rng(seed, "gss"), memory: None, scores: Vec::new() })
+        Ok(Self {
+            config,
+            rng: cl_core::rng(seed, "gss"),
+            memory: None,
+            scores: Vec::new(),
+            drawn: Tally::default(),
+        })
     }
 
     /// The rows of the memory in a random order.
@@ -145,6 +155,7 @@ pub(crate) fn rehearse(
     size: usize,
     iterations: usize,
     rng: &mut Rng,
+    drawn: &mut Tally,
 ) -> Result<()> {
     let mut rows: Vec<u32> = (0..memory.map_or(0, Samples::len) as u32).collect();
     rows.shuffle(rng);
@@ -153,6 +164,7 @@ pub(crate) fn rehearse(
         learner.learn(batch)?;
         if let (Some(memory), Some(rows)) = (memory, replayed.next()) {
             let samples = memory.gather(rows)?;
+            drawn.labels(&samples.y)?;
             learner.learn(&Batch { samples, units: batch.units })?;
         }
     }
@@ -162,9 +174,18 @@ pub(crate) fn rehearse(
 impl Method for GssGreedy {
     crate::saved!("cl-methods/gss-greedy", 1);
 
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(Stored {
+            samples: self.memory.clone(),
+            capacity: Some(self.config.memory),
+            drawn: self.drawn.by_class(),
+            ..Stored::default()
+        }))
+    }
+
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Config { batch: size, iterations, .. } = self.config;
-        rehearse(learner, batch, self.memory.as_ref(), size, iterations, &mut self.rng)?;
+        rehearse(learner, batch, self.memory.as_ref(), size, iterations, &mut self.rng, &mut self.drawn)?;
         self.offer(learner, batch)
     }
 }

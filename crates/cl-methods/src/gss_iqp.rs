@@ -10,7 +10,8 @@ use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
 use crate::gss::rehearse;
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Which subset is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub struct GssIqp {
     rng: Rng,
     memory: Option<Samples>,
     recent: Option<Samples>,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl GssIqp {
@@ -62,7 +66,13 @@ impl GssIqp {
         if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
             return Err(Error::invalid(name, "0: at least 1 is needed"));
         }
-        Ok(Self { config, rng: cl_core::rng(seed, "gss"), memory: None, recent: None })
+        Ok(Self {
+            config,
+            rng: cl_core::rng(seed, "gss"),
+            memory: None,
+            recent: None,
+            drawn: Tally::default(),
+        })
     }
 
     /// The rows of `all` that are kept, by the gradients that the network has now.
@@ -92,10 +102,19 @@ impl GssIqp {
 impl Method for GssIqp {
     crate::saved!("cl-methods/gss-iqp", 1);
 
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(Stored {
+            samples: self.memory.clone(),
+            capacity: Some(self.config.memory),
+            drawn: self.drawn.by_class(),
+            ..Stored::default()
+        }))
+    }
+
     /// Steps as those of GSS-greedy; then algorithm 1, once enough samples have come.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Config { memory, recent, batch: size, iterations, .. } = self.config;
-        rehearse(learner, batch, self.memory.as_ref(), size, iterations, &mut self.rng)?;
+        rehearse(learner, batch, self.memory.as_ref(), size, iterations, &mut self.rng, &mut self.drawn)?;
         let new = match &self.recent {
             Some(recent) => Samples::concat(&[recent, &batch.samples])?,
             None => batch.samples.clone(),

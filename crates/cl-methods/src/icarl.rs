@@ -10,7 +10,7 @@ use cl_nn::Mlp;
 use cl_replay::herding;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -87,6 +87,15 @@ fn sigmoid(z: &Tensor) -> Result<Tensor> {
 
 impl Method for Icarl {
     crate::saved!("cl-methods/icarl", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        let samples = match self.exemplars.is_empty() {
+            true => None,
+            false => Some(Samples::concat(&self.exemplars.values().collect::<Vec<_>>())?),
+        };
+        // Exemplars are a part of the training data: no draw leaves them out.
+        Ok(Vitals { memory: Some(Stored { samples, ..Stored::default() }), ..Vitals::apart() })
+    }
 
     /// D: the new samples and all exemplars (algorithm 3).
     fn data(&self, task: &Task) -> Result<Samples> {

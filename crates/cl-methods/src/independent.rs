@@ -11,7 +11,7 @@ use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::train::Weights;
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,6 +66,10 @@ impl Independent {
 
 impl Method for Independent {
     crate::saved!("cl-methods/independent", 2);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::apart())
+    }
 
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         learner.give_task("Independent")?;

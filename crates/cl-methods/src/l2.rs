@@ -4,7 +4,7 @@ use cl_core::Result;
 use cl_data::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficient.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -33,6 +33,11 @@ impl L2 {
 
 impl Method for L2 {
     crate::saved!("cl-methods/l2", 1);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        let penalty = Some(self.l2.penalty(learner.net.params())?);
+        Ok(Vitals { penalty, lambda: Some(self.l2.lambda()), ..Vitals::default() })
+    }
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let loss = (learner.loss(batch)? + self.l2.penalty(learner.net.params())?)?;

@@ -48,6 +48,9 @@
 //! # Ok::<(), cl_core::Error>(())
 //! ```
 //!
+//! What is wrong with a run an [`Observer`] says: its findings are those of [`mod@cl_metrics::diagnose`], made of what the
+//! method tells of itself ([`Method::vitals`]) and of what is measured with its network.
+//!
 //! Your own method is a struct with [`Method`] and a line that registers it; nothing in this crate changes.
 
 mod agem;
@@ -75,6 +78,7 @@ pub mod method;
 mod mir;
 mod multimodal;
 mod none;
+mod observer;
 mod online_ewc;
 mod packnet;
 mod posterior;
@@ -89,9 +93,12 @@ mod si;
 #[cfg(test)]
 mod testing;
 pub mod train;
+mod vitals;
 mod xdg;
 
 pub use learner::{Batch, Learner};
 pub use method::Method;
+pub use observer::Observer;
 pub use registry::Registry;
 pub use train::Protocol;
+pub use vitals::{Drawn, Stored, Vitals};

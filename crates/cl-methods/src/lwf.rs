@@ -7,7 +7,7 @@ use cl_data::{Scenario, Task};
 use cl_nn::Mlp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// How the loss of the new task and the distillation loss are weighed; k is the number of tasks so far,
 /// the new one counted in.
@@ -69,6 +69,10 @@ impl Lwf {
 
 impl Method for Lwf {
     crate::saved!("cl-methods/lwf", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals { protects: self.teacher.is_some(), ..Vitals::default() })
+    }
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let Some(teacher) = &self.teacher else {

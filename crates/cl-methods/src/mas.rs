@@ -5,7 +5,7 @@ use cl_data::{Samples, Task};
 use cl_regularize::Sensitivity;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -43,6 +43,15 @@ impl Mas {
 
 impl Method for Mas {
     crate::saved!("cl-methods/mas", 2);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals {
+            penalty: Some(self.mas.penalty(learner.net.params())?),
+            lambda: Some(self.mas.lambda()),
+            importance: self.mas.importance().cloned().collect(),
+            ..Vitals::default()
+        })
+    }
 
     /// L = L_task + λ Σ Ω(θ−θ*)² (eq. 4).
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

@@ -6,7 +6,8 @@ use cl_replay::{Budget, ClassBalanced};
 use rand::RngCore as _;
 use serde::{Deserialize, Serialize};
 
-use crate::Learner;
+use crate::vitals::Tally;
+use crate::{Learner, Stored};
 
 /// Samples of earlier tasks, and how they are drawn (van de Ven et al. 2022): without replacement until too
 /// few are left for a batch, then shuffled again. Where the task is given, as many are drawn from each
@@ -18,6 +19,9 @@ pub(crate) struct Memory {
     rng: Rng,
     /// Each pool is replayed in epochs of its own.
     pools: Vec<Pool>,
+    /// What was drawn of each group of the store.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,7 +36,13 @@ impl Memory {
             return Err(cl_core::Error::invalid("replay batch", "a batch has at least one sample"));
         }
         let store = ClassBalanced::new(Budget::PerGroup(per_class), cl_core::rng(seed, "memory"))?;
-        Ok(Self { store, batch, rng: cl_core::rng(seed, "replay"), pools: Vec::new() })
+        Ok(Self {
+            store,
+            batch,
+            rng: cl_core::rng(seed, "replay"),
+            pools: Vec::new(),
+            drawn: Tally::default(),
+        })
     }
 
     /// Keeps samples of each class of a task that has been learned.
@@ -69,17 +79,54 @@ impl Memory {
 
     /// A batch of earlier tasks; nothing before the first task has ended.
     pub(crate) fn draw(&mut self) -> Result<Option<Samples>> {
-        let drawn = self
-            .pools
-            .iter_mut()
-            .map(|pool| pool.samples.gather(pool.batches.next_batch()))
-            .collect::<Result<Vec<_>>>()?;
+        // Each pool holds as many groups as the next, one behind the other.
+        let groups: Vec<(u32, usize)> = self.store.counts().collect();
+        let each = groups.len().div_ceil(self.pools.len().max(1)).max(1);
+        let mut drawn = Vec::new();
+        for (pool, groups) in self.pools.iter_mut().zip(groups.chunks(each)) {
+            let rows = pool.batches.next_batch();
+            self.drawn.count(rows.iter().filter_map(|row| group_of(groups, *row as usize)));
+            drawn.push(pool.samples.gather(rows)?);
+        }
         Ok(match drawn.as_slice() {
             [] => None,
             [one] => Some(one.clone()),
             more => Some(Samples::concat(&more.iter().collect::<Vec<_>>())?),
         })
     }
+}
+
+impl Memory {
+    /// What is stored, and what was drawn of it.
+    pub(crate) fn stored(&self, learner: &Learner) -> Result<Stored> {
+        if self.store.is_empty() {
+            return Ok(Stored { drawn: self.drawn.by_task(1), ..Stored::default() });
+        }
+        let (x, y) = self.store.all()?;
+        let per_task = learner.classes_per_task.max(1);
+        let task = |(key, n): (u32, usize)| std::iter::repeat_n(key as usize / per_task, n);
+        Ok(Stored {
+            samples: Some(Samples::new(x, y)?),
+            tasks: Some(self.store.counts().flat_map(task).collect()),
+            capacity: match self.store.budget() {
+                Budget::Total(n) => Some(n),
+                Budget::PerGroup(n) => Some(n * self.store.counts().count()),
+            },
+            drawn: self.drawn.by_task(per_task),
+        })
+    }
+}
+
+/// The group of a row, of groups that lie one behind the other.
+fn group_of(groups: &[(u32, usize)], row: usize) -> Option<u32> {
+    let mut end = 0;
+    groups
+        .iter()
+        .find(|(_, n)| {
+            end += n;
+            row < end
+        })
+        .map(|(key, _)| *key)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use cl_nn::{OneByOne, OptimizerConfig};
 use cl_replay::{Draw, Reservoir};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -68,6 +69,9 @@ impl Default for Config {
 pub struct Mer {
     memory: Reservoir,
     config: Config,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
     /// Room for the weights: nothing that lasts.
     #[serde(skip)]
     room: Option<OneByOne>,
@@ -85,7 +89,12 @@ impl Mer {
                 return Err(Error::invalid(name, "0: at least 1 is needed"));
             }
         }
-        Ok(Self { memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?, config, room: None })
+        Ok(Self {
+            memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?,
+            config,
+            drawn: Tally::default(),
+            room: None,
+        })
     }
 
     /// A batch: as many of the memory as there are, up to k − 1, and the new sample.
@@ -98,6 +107,7 @@ impl Mer {
             Within::AtOnce => Draw::WithoutReplacement,
         };
         let (x, y) = self.memory.sample(self.config.batch.min(self.memory.len()), draw)?;
+        self.drawn.labels(&y)?;
         let old = Samples::new(x, y)?;
         match self.config.new {
             Place::First => Samples::concat(&[new, &old]),
@@ -108,6 +118,10 @@ impl Mer {
 
 impl Method for Mer {
     crate::saved!("cl-methods/mer", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
+    }
 
     /// Algorithm 1, for one sample of the batch after the other.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

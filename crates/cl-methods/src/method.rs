@@ -9,7 +9,7 @@ pub use cl_core::{
 };
 use cl_data::{Samples, Stream, Task};
 
-use crate::{Batch, Learner};
+use crate::{Batch, Learner, Vitals};
 
 /// A continual-learning method: what it does with a batch, and around a task. It owns its memory; network,
 /// optimizer and scenario are the learner's.
@@ -52,6 +52,15 @@ pub trait Method {
     /// Those of the method's parts.
     fn memory_per_task(&self) -> Result<Option<Vec<usize>>> {
         Ok(None)
+    }
+
+    /// What the method tells of itself to an [`Observer`](crate::Observer), before a step: what it has, nothing by default.
+    /// Nothing may be drawn for it.
+    ///
+    /// # Errors
+    /// Those of the method's parts.
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::default())
     }
 
     /// All that the method has become, for a run that goes on later: [`saved!`](crate::saved) writes this function and the

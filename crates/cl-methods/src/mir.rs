@@ -6,7 +6,8 @@ use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 use cl_replay::{Draw, Reservoir};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Mir {
     config: Config,
     /// Inputs, targets and tasks.
     memory: Reservoir,
+    /// What was drawn.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl Mir {
@@ -46,7 +50,11 @@ impl Mir {
                 format!("{} candidates are fewer than the batch of {}", config.candidates, config.batch);
             return Err(Error::invalid("candidates", why));
         }
-        Ok(Self { memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?, config })
+        Ok(Self {
+            memory: Reservoir::new(config.memory, cl_core::rng(seed, "memory"))?,
+            config,
+            drawn: Tally::default(),
+        })
     }
 
     /// B_C: samples that may be replayed, if there are any.
@@ -89,7 +97,7 @@ fn most_interfered(
 }
 
 /// The cross-entropy of each sample.
-fn losses(net: &Mlp, samples: &Samples, units: Units) -> Result<Vec<f64>> {
+pub(crate) fn losses(net: &Mlp, samples: &Samples, units: Units) -> Result<Vec<f64>> {
     let logits = net.predict(&samples.x)?.to_vec2::<f32>()?;
     let of_one = |(logits, y): (&Vec<f32>, u32)| {
         let active = &logits[units.range(y as usize, logits.len())];
@@ -103,6 +111,15 @@ fn losses(net: &Mlp, samples: &Samples, units: Units) -> Result<Vec<f64>> {
 impl Method for Mir {
     crate::saved!("cl-methods/mir", 1);
 
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        let stored = Stored::reservoir(&self.memory, &self.drawn)?;
+        let tasks = match self.memory.all_columns()?.get(2) {
+            Some(tasks) => Some(tasks.to_vec1::<u32>()?.into_iter().map(|task| task as usize).collect()),
+            None => None,
+        };
+        Ok(Vitals::of(Stored { tasks, ..stored }))
+    }
+
     /// Algorithm 1 (ER-MIR): one step along the gradients of both batches, each a mean, as in the authors' code; then
     /// what is new can be kept.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
@@ -111,6 +128,7 @@ impl Method for Mir {
         if let Some(candidates) = self.candidates(learner)? {
             let rows = most_interfered(learner, &gradients, &candidates, *units, k)?;
             let replayed = Batch { samples: candidates.gather(&rows)?, units: *units };
+            self.drawn.labels(&replayed.samples.y)?;
             let of_replayed = learner.gradients(&learner.loss(&replayed)?)?;
             for (gradient, replayed) in gradients.iter_mut().zip(of_replayed) {
                 *gradient = (&*gradient + replayed)?;

@@ -7,7 +7,7 @@ use cl_data::Task;
 use cl_nn::{Linear, Mlp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +54,11 @@ impl Multimodal {
 
 impl Method for Multimodal {
     crate::saved!("cl-methods/multimodal", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        // The shared layers are not protected.
+        Ok(Vitals { protects: false, ..Vitals::apart() })
+    }
 
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         learner.give_task("Multimodal")?;

@@ -10,7 +10,7 @@ use cl_data::{Batches, LastBatch, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::train::Budget;
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -92,6 +92,10 @@ fn head(params: &Params) -> impl Iterator<Item = usize> {
 
 impl Method for PackNet {
     crate::saved!("cl-methods/packnet", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::apart())
+    }
 
     /// All free weights are the task's.
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {

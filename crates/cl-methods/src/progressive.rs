@@ -12,7 +12,7 @@ use cl_nn::Optimizer;
 use serde::{Deserialize, Serialize};
 
 use crate::train::Weights;
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,6 +86,10 @@ fn draw(params: &Params, weights: Weights, rng: &mut cl_core::Rng) -> Result<()>
 
 impl Method for Progressive {
     crate::saved!("cl-methods/progressive", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::apart())
+    }
 
     fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         learner.give_task("Progressive")?;

@@ -6,7 +6,7 @@ use cl_data::{Samples, Task};
 use cl_replay::{Budget, ClassBalanced};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// Its coefficient.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -37,6 +37,21 @@ impl Rehearsal {
 
 impl Method for Rehearsal {
     crate::saved!("cl-methods/rehearsal", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        if self.memory.is_empty() {
+            return Ok(Vitals::of(Stored::default()));
+        }
+        let (x, y) = self.memory.all()?;
+        let tasks = self.memory.counts().flat_map(|(task, n)| std::iter::repeat_n(task as usize, n));
+        // It is a part of the training data: no draw leaves it out.
+        Ok(Vitals::of(Stored {
+            samples: Some(Samples::new(x, y)?),
+            tasks: Some(tasks.collect()),
+            capacity: Some(self.size),
+            drawn: None,
+        }))
+    }
 
     fn data(&self, task: &Task) -> Result<Samples> {
         if self.memory.is_empty() {

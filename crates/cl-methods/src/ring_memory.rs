@@ -1,5 +1,7 @@
 //! The memory of Chaudhry et al. 2019: the newest samples of every class of every task.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use cl_core::{Error, Result, Rng};
 use cl_data::Samples;
@@ -8,7 +10,8 @@ use rand::Rng as _;
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Stored};
 
 /// A ring for each class of the present task, and what the rings of the earlier tasks held. Only these are drawn.
 #[derive(Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub(crate) struct RingMemory {
     /// Where each of them ends.
     ends: Vec<usize>,
     rng: Rng,
+    /// What was drawn of each task.
+    #[serde(skip)]
+    drawn: Tally,
 }
 
 impl RingMemory {
@@ -29,7 +35,7 @@ impl RingMemory {
             return Err(Error::invalid("per_class", "a memory has room for at least one sample of a class"));
         }
         let rng = cl_core::rng(seed, "ring memory");
-        Ok(Self { per_class, rings: None, past: None, ends: Vec::new(), rng })
+        Ok(Self { per_class, rings: None, past: None, ends: Vec::new(), rng, drawn: Tally::default() })
     }
 
     /// Takes in a batch of the present task.
@@ -63,10 +69,13 @@ impl RingMemory {
     pub(crate) fn draw(&mut self, n: usize) -> Result<Option<Samples>> {
         let Some(past) = &self.past else { return Ok(None) };
         if n >= past.len() {
+            self.drawn.add(spans(&self.ends).map(|(task, rows)| (task, rows.len() as u64)));
             return Ok(Some(past.clone()));
         }
         let rows: Vec<u32> =
             index::sample(&mut self.rng, past.len(), n).iter().map(|row| row as u32).collect();
+        let task = |row: &u32| self.ends.partition_point(|end| *end <= *row as usize) as u32;
+        self.drawn.count(rows.iter().map(task));
         past.gather(&rows).map(Some)
     }
 
@@ -75,8 +84,26 @@ impl RingMemory {
         let Some(past) = &self.past else { return Ok(None) };
         let task = self.rng.random_range(0..self.ends.len());
         let start = task.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.drawn.add([(task as u32, (self.ends[task] - start) as u64)]);
         past.slice(start..self.ends[task]).map(Some)
     }
+
+    /// What is stored of earlier tasks, and what was drawn of it.
+    pub(crate) fn stored(&self) -> Stored {
+        let tasks = spans(&self.ends).flat_map(|(task, rows)| rows.map(move |_| task as usize));
+        Stored {
+            samples: self.past.clone(),
+            tasks: Some(tasks.collect()),
+            capacity: None,
+            drawn: self.drawn.by_task(1),
+        }
+    }
+}
+
+/// The rows of each task.
+fn spans(ends: &[usize]) -> impl Iterator<Item = (u32, Range<usize>)> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    (0..).zip(starts.zip(ends).map(|(start, end)| start..*end))
 }
 
 #[cfg(test)]

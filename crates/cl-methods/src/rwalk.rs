@@ -5,7 +5,7 @@ use cl_data::Task;
 use cl_regularize::RWalkConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -56,6 +56,16 @@ impl RWalk {
 
 impl Method for RWalk {
     crate::saved!("cl-methods/rwalk", 1);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        let Some(walk) = &self.walk else { return Ok(Vitals::default()) };
+        Ok(Vitals {
+            penalty: Some(walk.penalty(learner.net.params())?),
+            lambda: Some(self.config.lambda),
+            importance: walk.importance().cloned().collect(),
+            ..Vitals::default()
+        })
+    }
 
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         if self.walk.is_none() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agem::step_against;
 use crate::ring_memory::RingMemory;
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -35,6 +35,10 @@ impl SGem {
 
 impl Method for SGem {
     crate::saved!("cl-methods/s-gem", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::of(self.memory.stored()))
+    }
 
     /// g̃ = g − (gᵀr/rᵀr) r where gᵀr < 0, r the gradient on the memory of one k < t, drawn uniformly.
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {

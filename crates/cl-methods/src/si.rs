@@ -5,7 +5,7 @@ use cl_core::{Error, Result};
 use cl_data::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Which gradient the path integral takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,16 @@ impl Si {
 
 impl Method for Si {
     crate::saved!("cl-methods/si", 2);
+
+    fn vitals(&self, learner: &Learner) -> Result<Vitals> {
+        let Some(si) = &self.si else { return Ok(Vitals::default()) };
+        Ok(Vitals {
+            penalty: Some(si.penalty(learner.net.params())?),
+            lambda: Some(self.config.c),
+            importance: si.importance().cloned().collect(),
+            ..Vitals::default()
+        })
+    }
 
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         if self.si.is_none() {

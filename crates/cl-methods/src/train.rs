@@ -9,9 +9,10 @@ use cl_metrics::Retention;
 use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
+use crate::observer::Step;
 use crate::posterior::Posterior;
 pub use crate::protocol::{Budget, Heads, Protocol, Weights};
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Observer};
 
 /// What a run gives: fractions, not percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +105,7 @@ pub struct Training<'a> {
     before: Option<Posterior>,
     /// What the present phase draws its batches from.
     data: Option<Samples>,
+    observer: Option<&'a mut Observer>,
 }
 
 /// Where a run stands.
@@ -187,7 +189,15 @@ impl<'a> Training<'a> {
             done: 0,
             before: None,
             data: None,
+            observer: None,
         })
+    }
+
+    /// The same run, looked at as it goes on. What it does and saves stays as it is; `progress` is told of a look as of an
+    /// evaluation.
+    pub fn watched(mut self, observer: &'a mut Observer) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// On to the end. An error from `progress`, which is called before every step and around every evaluation, stops
@@ -213,6 +223,9 @@ impl<'a> Training<'a> {
                             _ => self.outcome.bits = None,
                         }
                         self.look_at_parameters()?;
+                    }
+                    if let Some(observer) = &mut self.observer {
+                        observer.evaluated(&self.learner, &self.outcome)?;
                     }
                     self.at = At::Border;
                     progress(Progress::Resume)?;
@@ -245,6 +258,14 @@ impl<'a> Training<'a> {
                         Some(data) => data,
                         None => self.data.insert(self.method.data(task)?),
                     };
+                    let step = Step { phase, done: self.done, left: *left, of: each };
+                    if let Some(observer) = self.observer.as_mut().filter(|observer| observer.is_due(step)) {
+                        progress(Progress::Evaluate)?;
+                        let samples = data.gather(batches.clone().next_batch())?;
+                        let batch = Batch { samples, units: task.units };
+                        observer.look(&*self.method, &self.learner, &batch, &self.curriculum, step)?;
+                        progress(Progress::Resume)?;
+                    }
                     let batch = Batch { samples: data.gather(batches.next_batch())?, units: task.units };
                     self.outcome.samples += batch.samples.len() as u64;
                     self.method.observe(&mut self.learner, &batch)?;

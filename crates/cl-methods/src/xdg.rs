@@ -10,7 +10,7 @@ use cl_isolate::Gates;
 use cl_nn::Mlp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Learner, Method};
+use crate::{Batch, Learner, Method, Vitals};
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -70,6 +70,10 @@ impl XdG {
 
 impl Method for XdG {
     crate::saved!("cl-methods/xdg", 1);
+
+    fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
+        Ok(Vitals::apart())
+    }
 
     fn begin_task(&mut self, learner: &mut Learner, _task: &Task) -> Result<()> {
         learner.give_task("XdG")

@@ -61,6 +61,16 @@ impl AdaptiveEwc {
         Ok(())
     }
 
+    /// λ, as it is configured.
+    pub fn lambda(&self) -> f64 {
+        self.config.lambda
+    }
+
+    /// F of each trainable parameter, as the penalty has it; nothing before the first task ends.
+    pub fn importance(&self) -> impl Iterator<Item = &Tensor> {
+        self.bowls.iter().map(|bowls| &bowls[0].importance)
+    }
+
     /// The running Fisher information, small values set to zero.
     pub fn fisher(&self) -> Result<Vec<Tensor>> {
         self.running

@@ -91,6 +91,23 @@ impl Ewc {
         Ok(())
     }
 
+    /// λ, as it is configured.
+    pub fn lambda(&self) -> f64 {
+        self.config.lambda
+    }
+
+    /// Σₖ Fₖ of each trainable parameter; nothing before the first task ends.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn importance(&self) -> Result<Vec<Tensor>> {
+        let sum = |bowls: &Vec<Quadratic>| -> Result<Tensor> {
+            let first = bowls[0].importance.clone();
+            bowls[1..].iter().try_fold(first, |sum, bowl| Ok((sum + &bowl.importance)?))
+        };
+        self.bowls.iter().map(sum).collect()
+    }
+
     /// How many tasks the penalty keeps apart.
     pub fn anchors(&self) -> usize {
         self.bowls.first().map_or(0, Vec::len)

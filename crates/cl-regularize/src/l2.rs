@@ -22,6 +22,11 @@ impl L2 {
         Ok(Self { lambda, bowls: Vec::new() })
     }
 
+    /// λ, as it is configured.
+    pub fn lambda(&self) -> f64 {
+        self.lambda
+    }
+
     /// λ Σ (θ−θ*)²: a scalar to add to the loss, 0 before the first task ends.
     pub fn penalty(&self, params: &Params) -> Result<Tensor> {
         crate::penalty(params, &self.bowls, 2.0 * self.lambda)

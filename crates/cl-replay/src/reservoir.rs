@@ -201,6 +201,14 @@ impl Reservoir {
         pair(self.rows.copy(0, self.len())?)
     }
 
+    /// The same of all tensors that were offered, in their order; none before the first offer.
+    ///
+    /// # Errors
+    /// candle's own.
+    pub fn all_columns(&self) -> Result<Vec<Tensor>> {
+        self.rows.copy(0, self.len())
+    }
+
     /// Moves the samples to `device`, from which batches must come then. A restored memory is on the CPU.
     ///
     /// # Errors

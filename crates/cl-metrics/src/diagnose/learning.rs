@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::statistics::{by_task, mean, median, nth, percent, short};
+use super::statistics::{by_task, mean, median, nth, percent, settled, short};
 use super::{Curve, FORGOTTEN, Finding, Kind, Measure, Observation, Severity, Trace};
 
 /// Cosines in one task before they are judged: those of minibatches are noisy.
@@ -31,6 +31,9 @@ const RISE: f64 = 0.05;
 
 /// How far above chance an accuracy must be to be no chance.
 const ABOVE_CHANCE: f64 = 0.05;
+
+/// A loss of so many times the first one is none of a step too short: a network that knows nothing has the first.
+const RISEN: f64 = 10.0;
 
 /// Observations that a trace must have for "nothing was seen" to mean something.
 const LEAST_SEEN: usize = 5;
@@ -79,8 +82,10 @@ pub(super) fn conflict(trace: &Trace) -> Option<Finding> {
         return None;
     }
     let opposed = |(task, observations): (usize, Vec<&Observation>)| {
-        let cosines: Vec<f64> =
-            observations.iter().filter_map(|o| o.cosine).filter(|c| c.is_finite()).collect();
+        // Near the optimum of new and replayed samples together their two gradients are equal and opposite: a
+        // negative cosine is then what replay is for, and says nothing.
+        let alone = observations.iter().filter(|o| !replays(o));
+        let cosines: Vec<f64> = alone.filter_map(|o| o.cosine).filter(|c| c.is_finite()).collect();
         let negative = cosines.iter().filter(|c| **c < 0.0).count() as f64 / cosines.len() as f64;
         let (median, n) = median(cosines, LEAST_COSINES)?;
         (median <= AGAINST && negative >= LASTING).then_some((task, median, negative, n))
@@ -97,16 +102,23 @@ pub(super) fn conflict(trace: &Trace) -> Option<Finding> {
             .into(),
         evidence: format!(
             "in task {} the cosine of the two gradients is {} (median of {n} observations), negative in {} of them; so \
-             in {} tasks{harm}.",
+             in {} {}{harm}.",
             nth(*task),
             short(*median),
             percent(*negative),
-            tasks.len()
+            tasks.len(),
+            if tasks.len() == 1 { "task" } else { "tasks" }
         ),
         remedy: "Project the gradient (A-GEM, GEM), replay more of the past with each batch (as many samples as are \
                  new), or give tasks outputs of their own."
             .into(),
     })
+}
+
+/// Whether samples of a memory were trained on; where draws are not counted, all that is stored is taken to be.
+fn replays(o: &Observation) -> bool {
+    let drawn = |m: &super::Memory| m.drawn.as_ref().is_none_or(|drawn| drawn.values().any(|n| *n > 0));
+    o.memory.as_ref().is_some_and(|m| !m.is_empty() && drawn(m))
 }
 
 /// A task ends while it is still being learned, or never begins to be.
@@ -124,6 +136,16 @@ pub(super) fn too_slow(trace: &Trace) -> Option<Finding> {
     } else {
         format!("{} of what it gains in {} steps come in the last quarter", percent(pace.rest), pace.steps)
     };
+    let slower = "Lower the learning rate (a tenth), and clip gradients: larger steps do not learn faster.";
+    let faster = format!(
+        "Raise the learning rate (three times, then ten), or train {} steps a task; let fewer parameters be \
+         frozen or penalised.",
+        pace.steps.saturating_mul(2)
+    );
+    let (course, remedy) = match risen(trace, *task) {
+        Some(loss) => (format!("{course}, with a loss of {}", short(loss)), slower.into()),
+        None => (course, faster),
+    };
     Some(Finding {
         kind: Kind::AdaptationTooSlow,
         severity: Severity::Warning,
@@ -134,12 +156,16 @@ pub(super) fn too_slow(trace: &Trace) -> Option<Finding> {
             read.len(),
             nth(*task)
         ),
-        remedy: format!(
-            "Raise the learning rate (three times, then ten), or train {} steps a task; let fewer parameters be \
-             frozen or penalised.",
-            pace.steps.saturating_mul(2)
-        ),
+        remedy,
     })
+}
+
+/// The loss of the later half of a task, where it is far above that of the untrained network: steps were too large.
+fn risen(trace: &Trace, task: usize) -> Option<f64> {
+    let first = trace.observations.iter().find_map(|o| o.loss)?;
+    let later = settled(trace).remove(&task)?;
+    let (loss, _) = median(later.iter().filter_map(|o| o.loss), LEAST_SEEN)?;
+    (loss > RISEN * first).then_some(loss)
 }
 
 /// What a learning curve says.
@@ -255,7 +281,9 @@ pub(super) fn unprotected(trace: &Trace) -> Option<Finding> {
     let n = trace.observations.len();
     // A penalty that was looked at and has no gradient is another finding.
     let looked_at = trace.observations.iter().any(|o| o.penalty_gradient_norm.is_some());
-    (n >= LEAST_SEEN && !looked_at && !trace.observations.iter().any(protected)).then(|| Finding {
+    (n >= LEAST_SEEN && !trace.protects && !looked_at && !trace.observations.iter().any(protected)).then(
+        || {
+            Finding {
         kind: Kind::ForgettingUnprotected,
         severity: Severity::Fault,
         what: "Old tasks are forgotten, and nothing was seen that works against it.".into(),
@@ -264,13 +292,15 @@ pub(super) fn unprotected(trace: &Trace) -> Option<Finding> {
             "Replay samples of old tasks (a reservoir of 200 is a beginning), or penalise the change of what \
                  mattered (EWC, SI) where the task is given at test time."
                 .into(),
-    })
+    }
+        },
+    )
 }
 
 /// Forgetting that no other finding explains.
 pub(super) fn in_spite_of_protection(trace: &Trace) -> Option<Finding> {
     let lost = forgetting(trace).filter(|lost| lost.mean >= FORGOTTEN)?;
-    let n = trace.observations.iter().filter(|o| protected(o)).count();
+    let n = trace.observations.iter().filter(|o| trace.protects || protected(o)).count();
     let memory = trace.observations.iter().any(|o| o.memory.as_ref().is_some_and(|m| !m.is_empty()));
     (n >= LEAST_SEEN).then(|| Finding {
         kind: Kind::ForgettingInSpiteOfProtection,

@@ -177,10 +177,14 @@ pub(super) fn never_drawn(trace: &Trace) -> Option<Finding> {
         draws = draws.saturating_add(total(drawn));
         let (held, drawn_now) = (total(&memory.by_task) as f64, total(drawn) as f64);
         for (&task, &n) in memory.by_task.iter().filter(|(task, n)| **task < o.task && **n > 0) {
-            let (expected, got, seen) = tasks.entry(task).or_default();
-            *expected += drawn_now * n as f64 / held;
-            *got += drawn.get(&task).copied().unwrap_or(0) as f64;
-            *seen += 1;
+            let (share, new) = (drawn_now * n as f64 / held, drawn.get(&task).copied().unwrap_or(0) as f64);
+            let since = tasks.entry(task).or_default();
+            // From the last time on that it was drawn: what was drawn long ago is forgotten as well.
+            if new > 0.0 && new >= NEVER * share {
+                *since = (0.0, 0.0, 0);
+                continue;
+            }
+            *since = (since.0 + share, since.1 + new, since.2 + 1);
         }
     }
     let remedy = "Draw from the whole memory, uniformly or as many of each task; if priorities decide, mix in a \
@@ -203,7 +207,7 @@ pub(super) fn never_drawn(trace: &Trace) -> Option<Finding> {
     let what = format!("{} old tasks are stored and as good as never drawn.", never.len());
     let what = if never.len() == 1 { "An old task is stored and as good as never drawn." } else { &what };
     let evidence = format!(
-        "of task {} {got:.0} samples were drawn in {seen} observations, where its share of the memory would give \
+        "of task {} {got:.0} samples were drawn in the last {seen} observations, where its share of the memory would give \
          {expected:.0}.",
         nth(**task)
     );

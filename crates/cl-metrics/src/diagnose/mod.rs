@@ -31,7 +31,7 @@
 //! | [`MemoryTooEasy`](Kind::MemoryTooEasy) | nearly all stored samples have next to no loss, and old tasks are forgotten |
 //! | [`OldDataNeverDrawn`](Kind::OldDataNeverDrawn) | of a stored old task nothing, or next to nothing, is drawn |
 //! | [`PrioritiesDegenerate`](Kind::PrioritiesDegenerate) | priorities are all equal, all 0, not finite, or few have everything |
-//! | [`GradientConflict`](Kind::GradientConflict) | the cosine with the gradient of past tasks stays negative, unless nothing is forgotten |
+//! | [`GradientConflict`](Kind::GradientConflict) | the cosine with the gradient of past tasks stays negative, unless nothing is forgotten or samples are replayed |
 //! | [`FisherNearZero`](Kind::FisherNearZero) | nearly all importance is too small for any λ |
 //! | [`FisherSaturated`](Kind::FisherSaturated) | a large share of the importance is the largest |
 //! | [`ImportanceNotMoving`](Kind::ImportanceNotMoving) | consolidations leave the importance as it was |

@@ -17,6 +17,8 @@ pub struct Trace {
     pub classes: Vec<Vec<u32>>,
     /// The weight of the penalty as configured, where there is one: read for the remedies only.
     pub lambda: Option<f64>,
+    /// Whether something works against forgetting that no number here shows, such as the outputs of an old network.
+    pub protects: bool,
     /// In the order of steps, at intervals; 20 and more for each task are a good number.
     pub observations: Vec<Observation>,
     /// How tasks were learned, at most one for each task and measure.
