@@ -389,7 +389,7 @@ fn what_is_seen_adds_up() {
         ] {
             let observer = named(name, config, &stream, &protocol(20));
             let last = observer.trace().observations.last().unwrap().memory.as_ref().unwrap();
-            assert!(last.len() > 0 && last.capacity.is_none_or(|most| last.len() <= most), "{name}");
+            assert!(!last.is_empty() && last.capacity.is_none_or(|most| last.len() <= most), "{name}");
             assert_eq!(last.drawn.is_some(), knows, "{name} {scenario}");
             if let Some(drawn) = &last.drawn {
                 assert!(drawn.values().sum::<u64>() > 0, "{name} {scenario}");
