@@ -25,7 +25,7 @@ fn an_advice_has_reasons_ranges_and_measured_rows() {
 fn what_is_not_said_and_decides_is_named() {
     let text = advise(&["--labels", "no", "--new-classes", "yes"]).unwrap();
     assert!(text.starts_with("It depends on --memory"), "{text}");
-    assert!(text.contains("GSS-greedy, DER++") && !text.contains("Multimodal"), "{text}");
+    assert!(text.contains("GSS-greedy, GSS-IQP, DER++") && !text.contains("Multimodal"), "{text}");
 }
 
 /// Every question of the tree is a flag, and the tree is shown whole.

@@ -71,6 +71,12 @@ const MISSED: &[(&str, &str, &str)] = &[
     ("gem-rotations", "domain", "EWC, 2 epochs"),
     ("gem-rotations", "domain", "independent, 5 epochs"),
     ("gem-rotations", "domain", "EWC, 5 epochs"),
+    // Better by 5 points, where 4.7 are within the errors; its deviation between angles is as large as theirs.
+    ("der-rotated", "domain", "SI"),
+    // Ten samples of each task: 1.5 points behind. The authors draw theirs at random, here they are the newest.
+    ("der-rotated", "domain", "GEM, 200"),
+    // 1.8 points better than the authors' plain SGD; the cause is not known.
+    ("agem-permuted", "domain", "VAN"),
     // The authors' three runs share one draw of the permutations; between draws it varies by 1.9 here.
     ("gss-permuted", "domain", "GSS-greedy"),
 ];
@@ -148,7 +154,7 @@ fn gss_permuted() {
 
 #[test]
 fn agem_permuted() {
-    check_suite("agem-permuted", 5);
+    check_suite("agem-permuted", 2);
 }
 
 /// The claims of the paper that the committed runs do not bear out.
