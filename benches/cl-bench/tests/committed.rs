@@ -77,6 +77,8 @@ const MISSED: &[(&str, &str, &str)] = &[
     ("der-rotated", "domain", "GEM, 200"),
     // 1.8 points better than the authors' plain SGD; the cause is not known.
     ("agem-permuted", "domain", "VAN"),
+    // 1.7 points better, where 1.6 are within the errors of four seeds.
+    ("agem-permuted", "domain", "MAS"),
     // The authors' three runs share one draw of the permutations; between draws it varies by 1.9 here.
     ("gss-permuted", "domain", "GSS-greedy"),
 ];
@@ -154,7 +156,7 @@ fn gss_permuted() {
 
 #[test]
 fn agem_permuted() {
-    check_suite("agem-permuted", 2);
+    check_suite("agem-permuted", 3);
 }
 
 /// The claims of the paper that the committed runs do not bear out.
