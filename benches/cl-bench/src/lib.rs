@@ -21,6 +21,7 @@ mod class_orders;
 pub mod cliffwalk;
 pub mod clock;
 pub mod diagnosis;
+mod in_words;
 pub mod published;
 pub mod report;
 pub mod results;

@@ -421,3 +421,23 @@ fn split_tasks_of_some_training_samples() {
     }
     assert!(all.with_train(TrainSamples::Drawn { n: 39, seed: 3 }).is_err());
 }
+
+/// Rows of chosen rows are rows of the whole; what is beyond them is an error, of all that reads them.
+#[test]
+fn rows_of_a_choice_are_those_of_the_whole() {
+    let data = data(20, 4, [1, 2, 2]);
+    let transforms = permutations(data.image, 2, 5);
+    let stream = transformed("permuted", &data, transforms, TrainSamples::All, Scenario::Domain).unwrap();
+    let whole = &stream.tasks[1].train;
+    let rows = |samples: Samples| (samples.x.to_vec2::<f32>().unwrap(), samples.labels().unwrap());
+    let chosen = whole.choose(&[7, 3, 3, 11]).unwrap();
+    assert_eq!((chosen.len(), chosen.is_empty(), chosen.features()), (4, false, whole.features()));
+    assert_eq!(rows(chosen.all().unwrap()), rows(whole.gather(&[7, 3, 3, 11]).unwrap()));
+    assert_eq!(chosen.labels().unwrap(), whole.gather(&[7, 3, 3, 11]).unwrap().labels().unwrap());
+    assert_eq!(rows(chosen.gather(&[3, 0]).unwrap()), rows(whole.gather(&[11, 7]).unwrap()));
+    assert_eq!(rows(chosen.slice(1..3).unwrap()), rows(whole.gather(&[3, 3]).unwrap()));
+    assert_eq!(rows(chosen.first(2).unwrap().all().unwrap()), rows(whole.gather(&[7, 3]).unwrap()));
+    assert_eq!(rows(whole.first(1000).unwrap().all().unwrap()), rows(whole.all().unwrap()));
+    assert!(chosen.choose(&[4]).unwrap_err().to_string().contains("row: 4, but there are 4"));
+    assert!(chosen.gather(&[4]).is_err() && chosen.slice(3..5).is_err());
+}

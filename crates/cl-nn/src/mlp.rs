@@ -181,7 +181,7 @@ impl Mlp {
     }
 
     /// A step of plain stochastic gradient descent with this learning rate on the cross-entropy of a batch, as in
-    /// [`gradients`](Self::gradients). No gradient is stored: a step of a small batch takes about two thirds of the time.
+    /// [`gradients`](Self::gradients). No gradient is stored, and no graph.
     ///
     /// # Errors
     /// As [`TensorOps::cross_entropy`]; nothing is changed then.

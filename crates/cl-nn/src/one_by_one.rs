@@ -11,9 +11,8 @@ use crate::{Linear, Mlp};
 /// single sample: forward, backward and step in one go. Methods of meta-learning take millions of them.
 ///
 /// Weights are kept as (inputs, outputs): an input that is 0, and a hidden unit that is silent, has no part in the
-/// products and no gradient, and its row is not touched. For 784-100-100-10 and handwritten digits, a fifth of whose pixels
-/// are not 0, a step takes about a thirtieth of the time of [`backward`](Tensor::backward) and an
-/// [`Optimizer`](crate::Optimizer). One thread; every machine adds in the same order.
+/// products and no gradient, and its row is not touched. Most pixels of handwritten digits are.
+/// `cargo xtask bench method-speed` has MER on it beside its peers. One thread; every machine adds in the same order.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
