@@ -181,7 +181,16 @@ fn a_run_that_was_stopped_goes_on() {
         files.map(|file| file.unwrap().path()).collect()
     };
     assert_eq!(kept(dirs[1].path()).len(), 1);
+    let record = |out: &Path| results::read(out.join("results.jsonl")).unwrap().0.remove(0);
+    let unfinished = cl_bench::unfinished::Unfinished::within(dirs[1].path());
+    let key = record(dirs[0].path()).key();
+    let before = unfinished.find(&key).unwrap().unwrap();
+    assert!(before.cpu > 0.0 && before.wall > 0.0);
+    // As if it had taken long: the time of both parts is that of the run.
+    unfinished.keep(&key, &cl_bench::unfinished::Kept { cpu: 1000.0, wall: 2000.0, ..before }).unwrap();
     run(dirs[1].path(), &Counter::default(), &never);
+    let after = record(dirs[1].path());
+    assert!(after.cpu_seconds > 1000.0 && after.train_seconds > 2000.0, "{after:?}");
     assert!(kept(dirs[1].path()).is_empty());
     assert_eq!(numbers(dirs[0].path()), numbers(dirs[1].path()));
 

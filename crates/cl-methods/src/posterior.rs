@@ -58,3 +58,38 @@ impl Posterior {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{batch, learner, tasks};
+    use cl_data::Scenario;
+
+    /// Of few samples all are looked at: the divergence is that of the two Gaussians, each of its own samples.
+    #[test]
+    fn it_is_the_divergence_of_both_posteriors() {
+        let (tasks, mut learner) = (tasks(Scenario::Domain, 2, 20), learner(Scenario::Domain, 2));
+        learner.optimizer.set_lr(0.1).unwrap();
+        let by_hand = |tasks: &[Task], net: &Mlp| {
+            let all: Vec<Samples> = tasks.iter().map(|task| task.train.all().unwrap()).collect();
+            let Samples { x, y } = Samples::concat(&all.iter().collect::<Vec<_>>()).unwrap();
+            let rng = &mut cl_core::rng(9, "another");
+            let fisher = Fisher::Exact.estimate(net, &x, &y, Units::All, rng).unwrap();
+            (net.params().values().unwrap(), fisher, y.elem_count())
+        };
+        let old = (Posterior::after(&tasks[..1], &learner.net).unwrap(), by_hand(&tasks[..1], &learner.net));
+        assert_eq!(old.0.divergence(&Posterior::after(&tasks, &learner.net).unwrap()).unwrap(), None);
+        learner.learn(&batch(&tasks[1], 0, 9)).unwrap();
+        let all = (Posterior::after(&tasks, &learner.net).unwrap(), by_hand(&tasks, &learner.net));
+        let ((t0, f0, n0), (t1, f1, n1)) = (old.1, all.1);
+        assert_eq!((n0, n1), (40, 80));
+        let expected = stability(
+            Laplace { theta: &t0, fisher: &f0, samples: n0 },
+            Laplace { theta: &t1, fisher: &f1, samples: n1 },
+            PRIOR,
+        );
+        let (found, expected) = (old.0.divergence(&all.0).unwrap().unwrap(), expected.unwrap());
+        assert!((found - expected).abs() < 1e-6 * expected && found > 0.0, "{found} {expected}");
+    }
+}
