@@ -16,6 +16,7 @@ pub(crate) fn protocol(suite: &Suite) -> Vec<(String, String)> {
         ("optimizer", json!(protocol.optimizer).to_string()),
         ("optimizer reset between tasks", protocol.reset_optimizer.to_string()),
         ("minibatch", format!("{}, last one: {}", protocol.batch, json!(protocol.last_batch))),
+        ("order of samples", json!(protocol.order).to_string()),
         ("budget per task", json!(protocol.budget).to_string()),
         (
             "evaluated on",
@@ -54,6 +55,12 @@ pub(crate) fn protocol(suite: &Suite) -> Vec<(String, String)> {
         }
         Kind::Permuted => {
             lines.push(("tasks made by", "permutations of the pixels, drawn by the seed".to_owned()));
+        }
+        Kind::ThreeSixty { classes, rounds } => {
+            let stream = format!(
+                "no tasks: {rounds} rounds of pairs of neighbours among the first {classes} classes, turning all the while"
+            );
+            lines.push(("stream", stream));
         }
     }
     if let Some(n) = setting.train_samples {

@@ -350,6 +350,9 @@ fn whole_stream(data: &DataSet, setting: &Setting, scenario: Scenario, seed: u64
                 .collect()
         }
         Kind::Permuted => cl_data::permutations(data.image, setting.tasks, seed),
+        Kind::ThreeSixty { classes, rounds } => {
+            return cl_data::three_sixty(data, classes, rounds, seed)?.with_train(train);
+        }
     };
     let kind = if setting.kind == Kind::Permuted { "permuted" } else { "rotated" };
     cl_data::transformed(kind, data, transforms, train, scenario)

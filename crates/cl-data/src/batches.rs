@@ -14,7 +14,18 @@ pub enum LastBatch {
     Keep,
 }
 
-/// Mini-batches of row numbers: shuffled, reshuffled each epoch, for ever.
+/// The order in which the samples of a task come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Shuffled, anew each epoch.
+    #[default]
+    Shuffled,
+    /// As they are: of a stream whose order is what it is about.
+    AsGiven,
+}
+
+/// Mini-batches of row numbers: shuffled, reshuffled each epoch, for ever; or [in the order](Self::in_order) of the rows.
 ///
 /// The order depends on the generator alone. Serialised in the middle of an epoch and restored, it
 /// goes on with exactly the batches that would have followed.
@@ -38,7 +49,8 @@ pub struct Batches {
     used: usize,
     batch: usize,
     last: LastBatch,
-    rng: Rng,
+    /// What shuffles, if anything does.
+    rng: Option<Rng>,
 }
 
 impl Batches {
@@ -48,6 +60,29 @@ impl Batches {
     /// [`Error::Invalid`] for no rows, more than `u32::MAX` rows, a batch of 0, or a batch of more
     /// than `n` that would be dropped for ever.
     pub fn new(n: usize, batch: usize, rng: Rng, last: LastBatch) -> Result<Self> {
+        Self::with(n, batch, Some(rng), last)
+    }
+
+    /// Batches of the rows `0..n` one after the other, each epoch the same.
+    ///
+    /// ```
+    /// use cl_data::{Batches, LastBatch};
+    ///
+    /// let mut batches = Batches::in_order(5, 2, LastBatch::Keep)?;
+    /// assert_eq!(batches.next_batch(), [0, 1]);
+    /// assert_eq!(batches.next_batch(), [2, 3]);
+    /// assert_eq!(batches.next_batch(), [4]);
+    /// assert_eq!(batches.next_batch(), [0, 1]);
+    /// # Ok::<(), cl_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_order(n: usize, batch: usize, last: LastBatch) -> Result<Self> {
+        Self::with(n, batch, None, last)
+    }
+
+    fn with(n: usize, batch: usize, rng: Option<Rng>, last: LastBatch) -> Result<Self> {
         let rows =
             u32::try_from(n).map_err(|_| Error::invalid("n", format!("{n} rows: row numbers are u32")))?;
         match (n, batch) {
@@ -57,7 +92,7 @@ impl Batches {
                 "batch",
                 format!("{batch} is more than the {n} rows: take a smaller batch, or LastBatch::Keep"),
             )),
-            // Used up, so that the first batch shuffles.
+            // Used up, so that the first batch begins an epoch.
             _ => Ok(Self { order: (0..rows).collect(), used: n, batch, last, rng }),
         }
     }
@@ -66,7 +101,9 @@ impl Batches {
     pub fn next_batch(&mut self) -> &[u32] {
         let left = self.order.len().saturating_sub(self.used);
         if left == 0 || (left < self.batch && self.last == LastBatch::Drop) {
-            self.order.shuffle(&mut self.rng);
+            if let Some(rng) = &mut self.rng {
+                self.order.shuffle(rng);
+            }
             self.used = 0;
         }
         let from = self.used;

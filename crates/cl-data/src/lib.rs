@@ -25,8 +25,8 @@
 //! |---|---|
 //! | `samples` | [`Samples`]: inputs and labels, picking and joining rows |
 //! | `dataset` | [`DataSet`], [`load`], [`names`] |
-//! | `stream` | [`split`], [`permuted`], [`rotated`], [`transformed`] in the three [`Scenario`]s |
-//! | `batches` | [`Batches`]: shuffled mini-batches, for ever; can be saved |
+//! | `stream` | [`split`], [`permuted`], [`rotated`], [`transformed`] in the three [`Scenario`]s; [`three_sixty`], without borders |
+//! | `batches` | [`Batches`]: mini-batches, shuffled or in order, for ever; can be saved |
 //! | [`idx`] | the format of MNIST's files |
 //! | `manifest` | [`Manifest`]: what a data set consists of and where it can be had |
 //! | `store` | [`Locations`]; [`locate`], [`verify`] and [`fetch`] files, with a [`Report`] |
@@ -45,7 +45,7 @@ mod samples;
 mod store;
 mod stream;
 
-pub use batches::{Batches, LastBatch};
+pub use batches::{Batches, LastBatch, Order};
 pub use dataset::{DataSet, load, names};
 pub use manifest::{DataFile, Manifest, Part, manifest, manifests};
 pub use report::{FileReport, Report, Status};
@@ -53,5 +53,5 @@ pub use samples::Samples;
 pub use store::{Locations, fetch, locate, verify};
 pub use stream::{
     ClassOrder, Pixels, Scenario, Stream, Task, TaskSamples, TrainSamples, Transform, permutations, permuted,
-    rising_angles, rotated, rotation_angles, split, transformed,
+    rising_angles, rotated, rotation_angles, split, three_sixty, transformed,
 };

@@ -36,8 +36,23 @@ proptest! {
     }
 
     #[test]
-    fn saved_anywhere_it_goes_on_alike(n in 1_usize..100, batch in 1_usize..20, steps in 0_usize..40, seed: u64) {
-        let mut going = Batches::new(n, batch, rng(seed, "batches"), LastBatch::Keep).unwrap();
+    fn in_order_every_epoch_is_the_same(n in 1_usize..100, batch in 1_usize..20, keep: bool) {
+        let last = if keep { LastBatch::Keep } else { LastBatch::Drop };
+        prop_assume!(keep || batch <= n);
+        let mut batches = Batches::in_order(n, batch, last).unwrap();
+        let visited = if keep { n } else { n / batch * batch } as u32;
+        for _ in 0..3 {
+            prop_assert_eq!(epoch(&mut batches).0, (0..visited).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn saved_anywhere_it_goes_on_alike(n in 1_usize..100, batch in 1_usize..20, steps in 0_usize..40, seed: u64, ordered: bool) {
+        let mut going = if ordered {
+            Batches::in_order(n, batch, LastBatch::Keep).unwrap()
+        } else {
+            Batches::new(n, batch, rng(seed, "batches"), LastBatch::Keep).unwrap()
+        };
         for _ in 0..steps {
             going.next_batch();
         }

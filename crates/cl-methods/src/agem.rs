@@ -2,11 +2,13 @@
 
 use cl_core::{Error, Result};
 use cl_data::{Samples, Task};
+use cl_replay::{Draw, Reservoir};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::Memory;
 use crate::ring_memory::RingMemory;
-use crate::{Batch, Learner, Method, Vitals};
+use crate::vitals::Tally;
+use crate::{Batch, Learner, Method, Stored, Vitals};
 
 /// What is kept of the past, and how the reference is drawn from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,13 +19,16 @@ pub enum Keep {
     /// The newest samples of each class of each task; those of the reference are drawn for every step over all earlier
     /// tasks, without replacement (Chaudhry et al. 2019).
     Newest,
+    /// A reservoir of so many samples of the stream, those of the present task too; those of the reference are drawn for every
+    /// step, without replacement. It needs no tasks (A-GEM-R of Buzzega et al. 2020).
+    Reservoir(usize),
 }
 
 /// Its coefficients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Samples kept of each class of a task.
+    /// Samples kept of each class of a task; a reservoir has a size of its own.
     pub per_class: usize,
     /// Which these are.
     pub keep: Keep,
@@ -50,16 +55,36 @@ pub struct AGem {
 enum Kept {
     Random(Memory),
     Newest(RingMemory),
+    Reservoir {
+        memory: Reservoir,
+        /// What was drawn.
+        #[serde(skip)]
+        drawn: Tally,
+    },
 }
 
 impl Kept {
-    /// What the reference of a step is taken on; nothing in the first task.
+    /// What the reference of a step is taken on; nothing in the first task, or in the first step.
     fn draw(&mut self, learner: &Learner, batch: &Batch, n: usize) -> Result<Option<Samples>> {
         match self {
             Self::Random(memory) => memory.draw(),
             Self::Newest(memory) => {
                 memory.offer(learner, batch)?;
                 memory.draw(n)
+            }
+            Self::Reservoir { memory, drawn } => {
+                let n = n.min(memory.len());
+                let old = match n {
+                    0 => None,
+                    n => {
+                        let (x, y) = memory.sample(n, Draw::WithoutReplacement)?;
+                        drawn.labels(&y)?;
+                        Some(Samples::new(x, y)?)
+                    }
+                };
+                // What is new can be drawn after its own step.
+                memory.offer(&batch.samples.x, &batch.samples.y)?;
+                Ok(old)
             }
         }
     }
@@ -68,6 +93,7 @@ impl Kept {
         match self {
             Self::Random(memory) => memory.keep(learner, task),
             Self::Newest(memory) => memory.end_task(),
+            Self::Reservoir { .. } => Ok(()),
         }
     }
 }
@@ -83,20 +109,25 @@ impl AGem {
         let Config { per_class, batch, .. } = config;
         let memory = match config.keep {
             Keep::Random => Kept::Random(Memory::new(per_class, batch, seed)?),
-            Keep::Newest if batch == 0 => return Err(Error::invalid("batch", "no gradient of 0 samples")),
+            _ if batch == 0 => return Err(Error::invalid("batch", "no gradient of 0 samples")),
             Keep::Newest => Kept::Newest(RingMemory::new(per_class, seed)?),
+            Keep::Reservoir(size) => Kept::Reservoir {
+                memory: Reservoir::new(size, cl_core::rng(seed, "memory"))?,
+                drawn: Tally::default(),
+            },
         };
         Ok(Self { memory, batch, eps: config.eps })
     }
 }
 
 impl Method for AGem {
-    crate::saved!("cl-methods/a-gem", 2);
+    crate::saved!("cl-methods/a-gem", 3);
 
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(match &self.memory {
             Kept::Random(memory) => memory.stored(learner)?,
             Kept::Newest(memory) => memory.stored(),
+            Kept::Reservoir { memory, drawn } => Stored::reservoir(memory, drawn)?,
         }))
     }
 
@@ -113,11 +144,15 @@ impl Method for AGem {
     }
 }
 
-/// A step along the gradient on the batch, projected against the one on `old`.
+/// A step along the gradient on the batch, projected against the one on `old`. That one is multiplied out only where the two
+/// do not agree.
 pub(crate) fn step_against(learner: &mut Learner, batch: &Batch, old: Samples, eps: f64) -> Result<()> {
-    let reference = learner.gradients_of(&Batch { samples: old, units: batch.units })?;
-    let gradient = learner.gradients_of(batch)?;
-    cl_core::project(&gradient, &reference, eps)?;
+    let factored = |Samples { x, y }: &Samples| learner.net.factored(x, y, batch.units, None);
+    let (new, reference) = (factored(&batch.samples)?, factored(&old)?);
+    let gradient = new.gradients()?;
+    if new.dot(&reference)? < 0.0 {
+        cl_core::project(&gradient, &reference.gradients()?, eps)?;
+    }
     learner.apply(&gradient)
 }
 
@@ -125,7 +160,7 @@ pub(crate) fn step_against(learner: &mut Learner, batch: &Batch, old: Samples, e
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::testing::assert_projected;
+    use crate::testing::{assert_close, assert_projected, batch, dot, gradient, learner, moved, tasks};
     use cl_data::Scenario;
 
     /// The step never raises the loss on the memory (to first order), is the plain gradient where there is
@@ -147,5 +182,42 @@ mod tests {
                 });
             }
         }
+    }
+
+    /// A reservoir is drawn from within the first task too, and never what the step itself is on.
+    #[test]
+    fn a_reservoir_needs_no_tasks() {
+        let (tasks, mut learner) = (tasks(Scenario::Domain, 2, 20), learner(Scenario::Domain, 2));
+        learner.optimizer.set_lr(0.05).unwrap();
+        let config = Config { keep: Keep::Reservoir(9), batch: 5, eps: 0.0, ..Config::default() };
+        let mut agem = AGem::new(config, 3).unwrap();
+        let mut reservoir = Reservoir::new(9, cl_core::rng(3, "memory")).unwrap();
+        let mut projected = 0;
+        for task in &tasks {
+            for step in 0..12 {
+                let new = batch(task, 3 * step, 3 * step + 3);
+                let gradient_on = |samples: Samples| {
+                    gradient(&learner, &learner.loss(&Batch { samples, units: new.units }).unwrap())
+                };
+                let mut expected = gradient_on(new.samples.clone());
+                if !reservoir.is_empty() {
+                    let (x, y) = reservoir.sample(reservoir.len().min(5), Draw::WithoutReplacement).unwrap();
+                    let reference = gradient_on(Samples::new(x, y).unwrap());
+                    let against = dot(&expected, &reference);
+                    if against < 0.0 {
+                        projected += 1;
+                        let factor = (against / dot(&reference, &reference)) as f32;
+                        for (g, r) in expected.iter_mut().zip(&reference) {
+                            *g -= factor * r;
+                        }
+                    }
+                }
+                let found = moved(&mut learner, |learner| agem.observe(learner, &new).unwrap());
+                assert_close(&found, &expected.iter().map(|g| g * 0.05).collect::<Vec<_>>(), 1e-5);
+                reservoir.offer(&new.samples.x, &new.samples.y).unwrap();
+            }
+            agem.end_task(&mut learner, task).unwrap();
+        }
+        assert!(projected > 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Everything about training that is not the method.
 
 use cl_core::init::Init;
-use cl_data::LastBatch;
+use cl_data::{LastBatch, Order};
 use cl_nn::OptimizerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -54,19 +54,13 @@ pub enum Heads {
     Apart,
 }
 
-impl Heads {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// Everything about training that is not the method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// How the output units of the task scenario are kept.
-    #[serde(default, skip_serializing_if = "Heads::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub heads: Heads,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
@@ -74,12 +68,15 @@ pub struct Protocol {
     pub reset_optimizer: bool,
     /// Samples in a minibatch.
     pub batch: usize,
+    /// The order in which the samples of a task come.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub order: Order,
     /// What becomes of the samples that do not fill a minibatch.
     pub last_batch: LastBatch,
     /// How long a task is trained on.
     pub budget: Budget,
     /// What the weights of the network are drawn from.
-    #[serde(default, skip_serializing_if = "Weights::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub weights: Weights,
 }
 
@@ -105,10 +102,11 @@ impl Weights {
             Self::Truncated => (Init::Truncated(0.1), Init::Constant(0.1)),
         }
     }
+}
 
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
+/// What is as it is by default is not written, so that what was identified before it could be otherwise keeps its name.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for Protocol {
@@ -120,6 +118,7 @@ impl Default for Protocol {
             optimizer: OptimizerConfig::adam(0.001),
             reset_optimizer: false,
             batch: 128,
+            order: Order::Shuffled,
             last_batch: LastBatch::Drop,
             budget: Budget::Iterations(2000),
             weights: Weights::FanIn,

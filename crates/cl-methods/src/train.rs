@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use cl_core::init::Init;
 use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result, Units};
-use cl_data::{Batches, Samples, Scenario, Stream, Task, TaskSamples};
+use cl_data::{Batches, Order, Samples, Scenario, Stream, Task, TaskSamples};
 use cl_metrics::Retention;
 use cl_nn::{Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,7 @@ struct State<N = Mlp, O = Optimizer> {
     method: Vec<u8>,
 }
 
-const KIND: Kind = Kind::new("cl-methods/training", 1);
+const KIND: Kind = Kind::new("cl-methods/training", 2);
 
 impl<'a> Training<'a> {
     /// A run before its first step.
@@ -236,9 +236,14 @@ impl<'a> Training<'a> {
                         self.learner.optimizer.reset();
                     }
                     let data = self.method.data(task)?;
-                    let rng = cl_core::rng(self.seed, &format!("batches of phase {phase}"));
-                    let batches =
-                        Batches::new(data.len(), self.protocol.batch, rng, self.protocol.last_batch)?;
+                    let Protocol { batch, order, last_batch, .. } = *self.protocol;
+                    let batches = match order {
+                        Order::Shuffled => {
+                            let rng = cl_core::rng(self.seed, &format!("batches of phase {phase}"));
+                            Batches::new(data.len(), batch, rng, last_batch)?
+                        }
+                        Order::AsGiven => Batches::in_order(data.len(), batch, last_batch)?,
+                    };
                     let left = steps(self.protocol.budget, &batches, self.stream.tasks.len(), phases);
                     self.method.begin_task(&mut self.learner, task)?;
                     self.data = Some(data);

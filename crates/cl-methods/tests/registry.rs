@@ -94,6 +94,8 @@ fn bad_values_are_refused() {
         ("A-GEM", json!({ "eps": -1e-7 }), "eps"),
         ("A-GEM", json!({ "keep": "newest", "per_class": 0 }), "per_class"),
         ("A-GEM", json!({ "keep": "newest", "batch": 0 }), "batch"),
+        ("A-GEM", json!({ "keep": { "reservoir": 0 } }), "capacity"),
+        ("A-GEM", json!({ "keep": { "reservoir": 10 }, "batch": 0 }), "batch"),
         ("A-GEM", json!({ "keep": "oldest" }), "oldest"),
         ("S-GEM", json!({ "per_class": 0 }), "per_class"),
         ("EWC++", json!({ "lambda": -1.0 }), "lambda"),

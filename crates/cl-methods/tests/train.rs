@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use cl_core::{Error, Result, Units};
-use cl_data::{LastBatch, Samples, Scenario, Stream, Task};
+use cl_data::{LastBatch, Order, Samples, Scenario, Stream, Task};
 use cl_methods::train::{Budget, Progress, Training, accuracy, train};
 use cl_methods::{Batch, Learner, Method, Protocol};
 use cl_nn::Mlp;
@@ -18,6 +18,8 @@ struct Probe {
     at_begin: Vec<u64>,
     /// The phase and the size of every batch.
     batches: Vec<(usize, usize)>,
+    /// Every sample that was trained on.
+    inputs: Vec<Vec<f32>>,
     ended: usize,
 }
 
@@ -30,6 +32,7 @@ impl Method for Probe {
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         self.batches.push((learner.task, batch.samples.len()));
+        self.inputs.extend(batch.samples.x.to_vec2::<f32>()?);
         learner.step(&learner.loss(batch)?)
     }
 
@@ -83,6 +86,30 @@ fn a_budget_is_steps_or_passes_over_the_data() {
         // A part of them: the same steps, fewer.
         assert_eq!(seen(&part), (n.div_ceil(32).div_ceil(2), n.div_ceil(32).div_ceil(2) * 32));
     }
+}
+
+/// A stream whose order is what it is about is seen in that order, again and again.
+#[test]
+fn samples_come_as_given_where_the_protocol_says_so() {
+    let stream = stream(Scenario::Class, 2);
+    let seen = |order, seed| {
+        let mut seen = Probe::default();
+        let protocol =
+            Protocol { order, budget: Budget::Epochs(2), last_batch: LastBatch::Keep, ..protocol(0) };
+        train(&stream, &mut seen, &protocol, seed, &mut |_| Ok(())).unwrap();
+        seen.inputs
+    };
+    let given: Vec<Vec<f32>> = stream
+        .tasks
+        .iter()
+        .flat_map(|task| {
+            let x = task.train.all().unwrap().x.to_vec2::<f32>().unwrap();
+            [x.clone(), x].concat()
+        })
+        .collect();
+    assert_eq!(seen(Order::AsGiven, 0), given);
+    assert_eq!(seen(Order::AsGiven, 1), given);
+    assert_ne!(seen(Order::Shuffled, 0), given);
 }
 
 #[test]

@@ -20,6 +20,7 @@
 //! ```
 
 mod conv;
+mod factored;
 mod linear;
 mod mlp;
 mod one_by_one;
@@ -27,6 +28,7 @@ mod optim;
 mod per_sample;
 
 pub use conv::{Conv2d, Conv2dConfig, MaxPool2d, conv2d, conv2d_relu, max_pool2d};
+pub use factored::Factored;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use one_by_one::OneByOne;

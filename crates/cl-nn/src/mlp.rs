@@ -6,7 +6,8 @@ use cl_core::per_sample::{backward, sum_of_squares};
 use cl_core::{Activation, Error, Params, Result, Rng, SgdStep, TensorOps, Units};
 use serde::{Deserialize, Serialize};
 
-use crate::{Linear, PerSample};
+use crate::factored::{Layer, sum_of_rows};
+use crate::{Factored, Linear, PerSample};
 
 /// Linear layers with ReLU between them, over flat inputs (n, inputs).
 ///
@@ -170,14 +171,31 @@ impl Mlp {
         units: Units,
         weights: Option<&Tensor>,
     ) -> Result<Vec<Tensor>> {
-        let mut found = Vec::new(); // the last layer first
+        self.factored(x, y, units, weights)?.gradients()
+    }
+
+    /// The same, not yet multiplied out.
+    ///
+    /// # Errors
+    /// As [`TensorOps::cross_entropy`].
+    pub fn factored(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        units: Units,
+        weights: Option<&Tensor>,
+    ) -> Result<Factored> {
+        let mut layers = Vec::new();
+        let mut params = self.params.iter().rev();
         let loss = |logits: &Tensor| logits.cross_entropy_gradient(y, units, weights);
         self.backward(x, loss, |_, input, deltas| {
-            found.push([deltas.t()?.matmul(input)?, sum_of_rows(deltas)?]);
+            let (bias, weight) = params.next().zip(params.next()).expect("every layer has two parameters");
+            let trained = [!weight.frozen, !bias.frozen];
+            layers.push(Layer { inputs: input.clone(), deltas: deltas.clone(), trained });
             Ok(())
         })?;
-        let all = found.into_iter().rev().flatten().zip(self.params.iter());
-        Ok(all.filter(|(_, param)| !param.frozen).map(|(gradient, _)| gradient).collect())
+        layers.reverse();
+        Ok(Factored { layers })
     }
 
     /// A step of plain stochastic gradient descent with this learning rate on the cross-entropy of a batch, as in
@@ -334,12 +352,6 @@ impl TryFrom<Saved> for Mlp {
         }
         Ok(net)
     }
-}
-
-/// Σₙ of the rows (n, units): (units). candle's own sum over the first dimension took a fifth of the gradient of a batch of
-/// 256.
-fn sum_of_rows(rows: &Tensor) -> Result<Tensor> {
-    Ok(Tensor::ones((1, rows.dim(0)?), rows.dtype(), rows.device())?.matmul(rows)?.squeeze(0)?)
 }
 
 impl Module for Mlp {

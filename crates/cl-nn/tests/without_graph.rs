@@ -66,6 +66,46 @@ fn gradients_are_those_of_the_graph() {
     }
 }
 
+/// Over the trainable parameters alone, whatever the sizes of the two batches; multiplied out it is the gradient.
+#[test]
+fn products_of_factors_are_those_of_gradients() {
+    for dtype in [DType::F32, DType::F64] {
+        let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-13 };
+        for (at, (net, units)) in nets(dtype).into_iter().enumerate() {
+            let (x, y, w) = batch(13, dtype);
+            let part = |from, n| [&x, &y, &w].map(|tensor| tensor.narrow(0, from, n).unwrap());
+            let ([ax, ay, aw], [bx, by, _]) = (part(0, 4), part(4, 9));
+            let one = net.factored(&ax, &ay, units, Some(&aw)).unwrap();
+            let other = net.factored(&bx, &by, units, None).unwrap();
+            let (a, b) = (one.gradients().unwrap(), other.gradients().unwrap());
+            assert_eq!(a.len(), net.params().trainable().count());
+            let dot = |a: &[Tensor], b: &[Tensor]| -> f64 {
+                let of = |(a, b): (&Tensor, &Tensor)| {
+                    let product = (a * b).unwrap().sum_all().unwrap();
+                    product.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap()
+                };
+                a.iter().zip(b).map(of).sum()
+            };
+            for (found, expected) in [
+                (one.dot(&other).unwrap(), dot(&a, &b)),
+                (other.dot(&one).unwrap(), dot(&a, &b)),
+                (one.dot(&one).unwrap(), dot(&a, &a)),
+            ] {
+                assert!((found - expected).abs() <= tolerance, "network {at}: {found} and {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_two_networks_have_no_product() {
+    let nets = nets(DType::F32);
+    let (x, y, _) = batch(5, DType::F32);
+    let of = |at: usize| nets[at].0.factored(&x, &y, Units::All, None).unwrap();
+    let error = of(0).dot(&of(3)).unwrap_err().to_string();
+    assert!(error.contains("a gradient of layers"), "{error}");
+}
+
 #[test]
 fn descent_is_a_step_of_sgd() {
     for dtype in [DType::F32, DType::F64] {

@@ -11,10 +11,12 @@ mod gem_rotations;
 mod gss_disjoint;
 mod gss_permuted;
 mod mer;
+mod mnist_360;
 mod si_permuted;
 mod split_digits;
 mod split_mnist;
 mod split_mnist_hsu;
+mod van_de_ven_permuted;
 
 use cl_core::{Error, Result};
 use cl_data::Scenario;
@@ -88,6 +90,13 @@ pub enum Kind {
     },
     /// Each has all classes, and permutes the pixels as the run's seed says.
     Permuted,
+    /// There is one: pairs of the first classes, which turn ([`cl_data::three_sixty`]).
+    ThreeSixty {
+        /// How many classes.
+        classes: usize,
+        /// How often each pair comes.
+        rounds: usize,
+    },
 }
 
 impl Kind {
@@ -160,7 +169,9 @@ pub fn suites() -> Vec<Suite> {
         agem_permuted::suite(),
         er_tiny::suite(),
         mer::suite(),
+        mnist_360::suite(),
         si_permuted::suite(),
+        van_de_ven_permuted::suite(),
     ]
 }
 

@@ -4,6 +4,7 @@ mod permuted;
 mod rotated;
 mod split;
 mod task_samples;
+mod three_sixty;
 mod transform;
 
 use std::fmt::{self, Display};
@@ -18,6 +19,7 @@ pub use permuted::{permutations, permuted};
 pub use rotated::{rising_angles, rotated, rotation_angles};
 pub use split::split;
 pub use task_samples::TaskSamples;
+pub use three_sixty::three_sixty;
 pub use transform::{Pixels, Transform};
 
 use crate::dataset::check_width;

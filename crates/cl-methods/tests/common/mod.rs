@@ -28,6 +28,7 @@ pub fn protocol(steps: usize) -> Protocol {
         optimizer: OptimizerConfig::adam(0.005),
         reset_optimizer: false,
         batch: 32,
+        order: cl_data::Order::Shuffled,
         last_batch: LastBatch::Drop,
         budget: Budget::Iterations(steps),
         weights: cl_methods::train::Weights::FanIn,
