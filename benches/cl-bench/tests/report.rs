@@ -38,7 +38,7 @@ fn run(method: &str, scenario: &str, seed: u64, tasks: usize, loss: f64) -> Reco
 }
 
 fn published(mean: f64, error: f64, provenance: Provenance) -> Option<Published> {
-    Some(Published { mean, error: Some(error), kind: ErrorKind::Sem, n: Some(20), provenance })
+    Some(Published { mean, error: Some(error), kind: ErrorKind::Sem, n: Some(20), provenance, rerun: None })
 }
 
 fn row(method: &str, seeds: std::ops::RangeInclusive<u64>, loss: f64, published: Option<Published>) -> Row {

@@ -55,6 +55,8 @@ pub struct Observer {
     importance: Vec<Tensor>,
     /// The task of each class, where no two tasks share one.
     task_of: Option<BTreeMap<u32, usize>>,
+    /// Bytes that the memory of samples may take.
+    budget: Option<u64>,
 }
 
 /// What is kept for the phase that runs.
@@ -94,6 +96,12 @@ impl Observer {
     /// One that has seen nothing yet. It is for one run.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, for a memory of samples that may take so many bytes: inputs and labels are counted, as they are stored.
+    pub fn with_budget(mut self, bytes: u64) -> Self {
+        self.budget = Some(bytes);
+        self
     }
 
     /// What was seen so far.
@@ -227,8 +235,11 @@ impl Observer {
         stored: &Stored,
         vitals: &Vitals,
     ) -> Result<Memory> {
-        let mut memory = Memory { capacity: stored.capacity.map(|n| n as u64), ..Memory::default() };
+        let capacity = stored.capacity.map(|n| n as u64);
+        let mut memory = Memory { capacity, budget: self.budget, ..Memory::default() };
         if let Some(samples) = &stored.samples {
+            let bytes = |tensor: &Tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
+            memory.bytes = Some(bytes(&samples.x) + bytes(&samples.y));
             let labels = samples.labels()?;
             memory.by_class = counts(labels.iter().copied());
             memory.by_task = match (&stored.tasks, &self.task_of) {

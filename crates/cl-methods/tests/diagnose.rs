@@ -286,6 +286,26 @@ fn broken_parts_are_named() {
     assert_found(&on(&mut Lost(None), &task), &[Kind::ImportanceNotMoving]);
 }
 
+/// 300 digits of 8 × 8 pixels, four bytes each, and their labels.
+#[test]
+fn bytes_are_counted_against_a_budget() {
+    let class = stream(Scenario::Class, 5);
+    let of = |budget| {
+        let config = json!({ "memory": 300, "batch": 32 });
+        let mut method = Registry::standard().build("ER-Reservoir", &config, 1).unwrap();
+        let mut observer = Observer::new().with_budget(budget);
+        let protocol = protocol(100);
+        let mut training = Training::new(&class, &mut *method, &protocol, 1).unwrap().watched(&mut observer);
+        training.run(&mut |_| Ok(())).unwrap();
+        observer
+    };
+    assert_found(&of(300 * 65 * 4), &[]);
+    let over = of(300 * 65 * 4 - 1);
+    assert_found(&over, &[Kind::MemoryOverBudget]);
+    let said = over.findings()[0].to_string();
+    assert!(said.contains("78000 bytes of 77999 allowed"), "{said}");
+}
+
 /// The numbers are rounded as they are said.
 #[test]
 fn a_diagnosis_in_full() {

@@ -40,7 +40,10 @@ fn cells(row: &Row) -> Result<String> {
         Some(p) => {
             let error = p.error.map_or_else(String::new, |error| format!(" ± {error:.2} {}", p.kind));
             let doubt = if p.provenance == Provenance::Unverified { " (unverified)" } else { "" };
-            format!("{:.2}{error}{doubt}", p.mean)
+            let again = p.rerun.map_or_else(String::new, |again| {
+                format!("; their code, run again: {:.2} ± {:.2} std ({})", again.mean, again.std, again.n)
+            });
+            format!("{:.2}{error}{doubt}{again}", p.mean)
         }
     };
     let accuracies = row
@@ -53,7 +56,7 @@ fn cells(row: &Row) -> Result<String> {
             let ours = Summary::of(&values)?.percent();
             let error = ours.sem.map_or_else(String::new, |sem| format!(" ± {sem:.2}"));
             let missed = match verdict(&ours, row.published.as_ref()) {
-                Verdict::Off { by, .. } => format!(" (off by {by:+.1})"),
+                said @ (Verdict::Off { .. } | Verdict::AsTheirCode { .. }) => format!(" ({said})"),
                 _ => String::new(),
             };
             format!("{:.2}{error} ({}){missed}", ours.mean, ours.n)

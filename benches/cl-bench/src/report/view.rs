@@ -160,7 +160,16 @@ fn comparison(caption: String, runs: &[Runs<'_>]) -> Grid {
         ("tolerance", true),
         ("verdict", false),
     ];
-    Grid { caption, columns: named(columns), lines: runs.iter().map(compared).collect() }
+    let mut grid = Grid { caption, columns: named(columns), lines: runs.iter().map(compared).collect() };
+    let again: Vec<_> = runs.iter().map(|runs| runs.row.published.and_then(|p| p.rerun)).collect();
+    if again.iter().any(Option::is_some) {
+        grid.columns.push(Column { name: "their code, run again".into(), numeric: true });
+        for (line, again) in grid.lines.iter_mut().zip(again) {
+            let said = again.map(|r| format!("{:.2} ± {:.2} std ({})", r.mean, r.std, r.n));
+            line.cells.push(said.unwrap_or_else(|| "–".into()));
+        }
+    }
+    grid
 }
 
 fn compared(runs: &Runs<'_>) -> Line {
@@ -301,6 +310,7 @@ fn headline(verdicts: &[(String, String, Verdict)], not_run: usize) -> String {
     let counts = [
         (count(|v| *v == Verdict::Reproduced), "reproduced"),
         (count(Verdict::is_missed), "off"),
+        (count(|v| matches!(v, Verdict::AsTheirCode { .. })), "off as the authors' code is"),
         (count(|v| *v == Verdict::TooFewSeeds), "with too few seeds"),
         (count(|v| *v == Verdict::NotVerified), "without a verified number"),
         (count(|v| *v == Verdict::NothingPublished), "with nothing published"),

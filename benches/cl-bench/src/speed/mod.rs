@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`TRAINING`], `cargo xtask bench speed` | training steps, beside PyTorch's and Avalanche's |
 //! | [`METHODS`], `cargo xtask bench method-speed` | steps of whole methods, beside PyTorch's and Avalanche's |
+//! | [`MEMORY`], `cargo xtask bench memory-speed` | what memories compute, beside PyTorch's |
 //! | [`REPLAY`], `cargo xtask bench replay-speed` | what a replay buffer does, beside the libraries of reinforcement learning |
 //!
 //! A contest is data: our cases, the peers, what is compared with what, and what we mean to reach. The
@@ -15,6 +16,7 @@
 
 mod machine;
 mod measure;
+pub mod memory;
 pub mod methods;
 mod peers;
 pub mod replay;
@@ -36,6 +38,7 @@ use crate::clock::cpu_seconds;
 
 pub use machine::Machine;
 pub use measure::Measurement;
+pub use memory::MEMORY;
 pub use methods::METHODS;
 pub use peers::{Environment, Peer, PeerOptions};
 pub use replay::REPLAY;

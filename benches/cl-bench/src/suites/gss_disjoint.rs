@@ -40,7 +40,8 @@ pub(super) fn row(
     (mean, error): (f64, f64),
 ) -> Row {
     let kind = ErrorKind::Std;
-    let published = Published { mean, error: Some(error), kind, n: Some(3), provenance: Provenance::Quoted };
+    let published =
+        Published { mean, error: Some(error), kind, n: Some(3), provenance: Provenance::Quoted, rerun: None };
     let cell = Cell { scenario, config, published: Some(published) };
     Row { name, method, setting: None, seeds: None, cells: vec![cell] }
 }

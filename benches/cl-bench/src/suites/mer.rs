@@ -38,6 +38,7 @@ pub(super) fn suite() -> Suite {
             kind: ErrorKind::Std,
             n: Some(5),
             provenance: Provenance::Unverified,
+            rerun: None,
         });
         let cell = Cell { scenario: Scenario::Domain, config, published };
         Row { name, method, setting: Some(setting(kind, lr)), seeds: None, cells: vec![cell] }

@@ -12,7 +12,8 @@ use crate::published::{ErrorKind, Provenance, Published};
 pub(super) fn suite() -> Suite {
     use Provenance::{Repo, Unverified};
     let row = |name, method, (lr, batch), config, mean, provenance| {
-        let published = Published { mean, error: None, kind: ErrorKind::Std, n: Some(10), provenance };
+        let published =
+            Published { mean, error: None, kind: ErrorKind::Std, n: Some(10), provenance, rerun: None };
         let cell = Cell { scenario: Scenario::Domain, config, published: Some(published) };
         Row { name, method, setting: Some(setting(lr, batch)), seeds: None, cells: vec![cell] }
     };

@@ -12,8 +12,14 @@ use crate::published::{ErrorKind, Provenance, Published};
 pub(super) fn suite() -> Suite {
     let si = |c: f64| json!({ "c": c, "xi": 0.1, "gradient": "task" });
     let row = |name, method, config, mean| {
-        let published =
-            Published { mean, error: None, kind: ErrorKind::Std, n: Some(1), provenance: Provenance::Repo };
+        let published = Published {
+            mean,
+            error: None,
+            kind: ErrorKind::Std,
+            n: Some(1),
+            provenance: Provenance::Repo,
+            rerun: None,
+        };
         let cell = Cell { scenario: Scenario::Domain, config, published: Some(published) };
         Row { name, method, setting: None, seeds: None, cells: vec![cell] }
     };

@@ -17,6 +17,7 @@ pub(super) fn suite() -> Suite {
             kind: ErrorKind::Std,
             n: Some(10),
             provenance: Provenance::Repo,
+            rerun: None,
         })
     };
     // A standard error over 20 runs, in the paper that the row was taken from.
@@ -27,6 +28,7 @@ pub(super) fn suite() -> Suite {
             kind: ErrorKind::Sem,
             n: Some(20),
             provenance: Provenance::Repo,
+            rerun: None,
         })
     };
     let setting = Setting {

@@ -17,6 +17,7 @@ pub(super) fn suite() -> Suite {
             kind: ErrorKind::Sem,
             n: Some(20),
             provenance: Provenance::Unverified,
+            rerun: None,
         };
         let cell = Cell { scenario: Scenario::Domain, config, published: Some(published) };
         Row { name, method, setting: None, seeds: None, cells: vec![cell] }

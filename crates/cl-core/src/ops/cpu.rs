@@ -7,6 +7,8 @@ use crate::{Error, Result};
 /// The floating-point types that the operations are written for: f32 to train, f64 to check gradients.
 pub(crate) trait Real: WithDType {
     fn exp(self) -> Self;
+    /// eˣ in arithmetic that vectorizes: f32 within two units in the last place, 0 below −87; f64 as [`exp`](Self::exp).
+    fn fast_exp(self) -> Self;
     fn ln(self) -> Self;
     fn sqrt(self) -> Self;
     /// The elements of a storage of this type.
@@ -14,10 +16,12 @@ pub(crate) trait Real: WithDType {
 }
 
 macro_rules! real {
-    ($($t:ty: $variant:ident),*) => {$(
+    ($($t:ty: $variant:ident, $fast_exp:expr;)*) => {$(
         impl Real for $t {
             #[inline(always)]
             fn exp(self) -> Self { <$t>::exp(self) }
+            #[inline(always)]
+            fn fast_exp(self) -> Self { $fast_exp(self) }
             #[inline(always)]
             fn ln(self) -> Self { <$t>::ln(self) }
             #[inline(always)]
@@ -31,7 +35,33 @@ macro_rules! real {
         }
     )*};
 }
-real!(f32: F32, f64: F64);
+real!(f32: F32, exp_f32; f64: F64, f64::exp;);
+
+/// eˣ = 2ⁿ·eʳ with |r| ≤ ½ ln 2, and eʳ by the polynomial of Cephes' `expf` (S. L. Moshier). NaN stays NaN.
+#[inline(always)]
+fn exp_f32(x: f32) -> f32 {
+    // Added to a number of a few hundred at most, it leaves no bits behind the point: the sum is rounded to a whole number,
+    // which then stands in its last bits.
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
+    // ln 2 in two parts, of which the first has few bits: n times it is exact.
+    const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let within = if x > 88.0 { 88.0 } else { x };
+    let within = if within < -87.0 { -87.0 } else { within };
+    let rounded = within * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = within - n * LN2[0] - n * LN2[1];
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5e-1;
+    let p = p * r * r + r + 1.0;
+    let power = f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 23));
+    let power = if x < -87.0 { 0.0 } else { power };
+    let power = if x > 88.0 { f32::INFINITY } else { power };
+    if x.is_nan() { x } else { power }
+}
 
 /// Runs `$body` with `$T` bound to the float type of `$storage`, or refuses the dtype.
 macro_rules! for_float {
@@ -189,6 +219,17 @@ pub(crate) fn matmul<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
         out.set_len(n);
     }
     out
+}
+
+/// out ← scale·a·b, row-major.
+pub(crate) fn matmul_into<T: Real>(out: &mut [T], scale: T, a: Matrix<'_, T>, b: Matrix<'_, T>) {
+    assert_eq!(out.len(), a.rows * b.cols, "the room of a matrix product");
+    match a.cols {
+        0 => out.fill(T::zero()),
+        _ if out.is_empty() => {}
+        // SAFETY: `out` holds rows × cols initialised elements.
+        _ => unsafe { product(out.as_mut_ptr(), false, scale, a, b) },
+    }
 }
 
 /// out ← out + a·b, row-major.

@@ -15,6 +15,7 @@ mod path_integral;
 pub mod per_sample;
 mod project;
 mod quadratic_penalty;
+mod retrieve;
 mod sgd_step;
 #[cfg(test)]
 mod testing;
@@ -67,6 +68,21 @@ pub trait TensorOps: Sized {
     /// (n, out): a step of gradient descent self ← self − η·deltasᵀ·inputs, bias ← bias − η·Σₙ deltasₙ, in place.
     fn descend(&self, bias: Option<&Self>, inputs: &Self, deltas: &Self, lr: f64) -> Result<()>;
 
+    /// softmax(β·self·keysᵀ + mask)·values, with no matrix of queries × keys: `self` (.., n, d), `keys` (.., m, d) and `values`
+    /// (.., m, v), of each batch or shared by all (m, ..) → (.., n, v). `mask` (.., n, m), its leading dimensions 1 or left out
+    /// where all share it, is added to the scores: −∞ hides a key, and a query that sees none gets zeros. Differentiable but in
+    /// the mask.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that do not fit, no keys, a β that is not finite.
+    fn retrieve(&self, keys: &Self, values: &Self, beta: f64, mask: Option<&Self>) -> Result<Self>;
+
+    /// The log-sum-exp ln Σⱼ exp(β·selfᵢ·keysⱼ + maskᵢⱼ), as [`retrieve`](Self::retrieve) has them: (.., n). Differentiable.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    fn log_partition(&self, keys: &Self, beta: f64, mask: Option<&Self>) -> Result<Self>;
+
     /// ½ Σₖ Σ Fₖ(self − θ*ₖ)² over any number of anchors. A scalar, differentiable in `self`.
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
 
@@ -107,6 +123,14 @@ impl TensorOps for Tensor {
 
     fn descend(&self, bias: Option<&Self>, inputs: &Self, deltas: &Self, lr: f64) -> Result<()> {
         descend::descend(self, bias, inputs, deltas, lr)
+    }
+
+    fn retrieve(&self, keys: &Self, values: &Self, beta: f64, mask: Option<&Self>) -> Result<Self> {
+        retrieve::retrieve(self, keys, values, beta, mask)
+    }
+
+    fn log_partition(&self, keys: &Self, beta: f64, mask: Option<&Self>) -> Result<Self> {
+        retrieve::log_partition(self, keys, beta, mask)
     }
 
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self> {
