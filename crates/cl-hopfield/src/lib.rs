@@ -6,6 +6,8 @@
 //! | [`Dense`] | ±1, a bit each | N^(a−1) with an interaction of degree a, 2^(N/2) with an exponential one | Krotov & Hopfield 2016, Demircigil et al. 2017 |
 //! | [`continuous`] | real numbers, plain tensors | exponentially many, if they are far enough apart for β | Ramsauer et al. 2021 |
 //!
+//! [`layers`] are the continuous network as trainable layers of a candle model.
+//!
 //! A half-hidden pattern of bits:
 //!
 //! ```
@@ -41,6 +43,7 @@
 mod classical;
 pub mod continuous;
 mod dense;
+pub mod layers;
 mod recall;
 mod states;
 
