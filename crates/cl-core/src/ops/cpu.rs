@@ -148,6 +148,26 @@ pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// A loop that is too long for the compiler to make it part of each instruction set's code of its own accord, as it does with the
+/// closures of [`wide`]: [`run`](Self::run) is marked `#[inline(always)]`.
+pub(crate) trait WideLoop {
+    fn run(self);
+}
+
+/// [`wide`], for a long loop.
+pub(crate) fn wide_loop(of: impl WideLoop) {
+    struct Inlined<L>(L);
+    impl<L: WideLoop> pulp::NullaryFnOnce for Inlined<L> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            self.0.run();
+        }
+    }
+    pulp::Arch::new().dispatch(Inlined(of));
+}
+
 /// Σᵢ term(aᵢ, bᵢ, ..) over slices of one length: in f64 over blocks, in fixed lanes within a block, so
 /// that it vectorizes and its value does not depend on the machine.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The loops of `retrieve`.
 
 use super::Sizes;
-use crate::ops::cpu::{Matrix, Real, matmul_add_scaled, matmul_into, wide};
+use crate::ops::cpu::{Matrix, Real, WideLoop, matmul_add_scaled, matmul_into, wide_loop};
 
 /// Queries at a time.
 const QUERIES: usize = 128;
@@ -63,7 +63,7 @@ pub(super) fn forward<T: Real>(
                     add_mask(scores, some, |row| &mask.row(b, from + row, m)[start..][..some]);
                 }
                 let (top, sum, mean) = (&mut room.top, &mut room.sum, &mut room.mean[..rows * width]);
-                wide(|| exponentials(scores, some, top, sum, mean, width));
+                wide_loop(Exponentials { scores, keys: some, top, sum, mean, width });
                 let values = Matrix::new(&v[start * width..][..some * width], some, width);
                 matmul_add_scaled(mean, T::one(), Matrix::new(scores, rows, some), values);
             }
@@ -119,27 +119,32 @@ fn add_mask<'a, T: Real + 'a>(scores: &mut [T], keys: usize, mask: impl Fn(usize
 }
 
 /// Scores become exponentials under the new maximum; what was summed up before is brought down to it.
-#[inline(always)]
-fn exponentials<T: Real>(
-    scores: &mut [T],
+struct Exponentials<'a, T> {
+    scores: &'a mut [T],
     keys: usize,
-    top: &mut [T],
-    sum: &mut [T],
-    mean: &mut [T],
+    top: &'a mut [T],
+    sum: &'a mut [T],
+    mean: &'a mut [T],
     width: usize,
-) {
-    let lowest = T::from_f64(f64::NEG_INFINITY);
-    for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-        let most = largest(scores);
-        let new = if most > top[row] { most } else { top[row] };
-        // Nothing is seen yet: exp(−∞ − −∞) would be no number. What is none in the scores must stay so.
-        let under = if new == lowest { T::zero() } else { new };
-        let factor = if top[row] == new { T::one() } else { (top[row] - under).fast_exp() };
-        sum[row] = sum[row] * factor + exp_under(scores, under);
-        if factor != T::one() {
-            mean[row * width..][..width].iter_mut().for_each(|mean| *mean *= factor);
+}
+
+impl<T: Real> WideLoop for Exponentials<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { scores, keys, top, sum, mean, width } = self;
+        let lowest = T::from_f64(f64::NEG_INFINITY);
+        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+            let most = largest(scores);
+            let new = if most > top[row] { most } else { top[row] };
+            // Nothing is seen yet: exp(−∞ − −∞) would be no number. What is none in the scores must stay so.
+            let under = if new == lowest { T::zero() } else { new };
+            let factor = if top[row] == new { T::one() } else { (top[row] - under).fast_exp() };
+            sum[row] = sum[row] * factor + exp_under(scores, under);
+            if factor != T::one() {
+                mean[row * width..][..width].iter_mut().for_each(|mean| *mean *= factor);
+            }
+            top[row] = new;
         }
-        top[row] = new;
     }
 }
 
@@ -215,7 +220,6 @@ pub(super) fn backward<T: Real>(
                 let products = found[..width].iter().zip(grad).map(|(&f, &g)| f * g);
                 less[row] = products.fold(T::zero(), |sum, x| sum + x) - grad[width];
             }
-            let logs = |row: usize| found[row * (width + 1) + width];
             let queries = Matrix::new(&q[from * d..][..rows * d], rows, d);
             let g = Matrix::new(&g[..rows * width], rows, width);
             for start in (0..m).step_by(KEYS) {
@@ -226,7 +230,7 @@ pub(super) fn backward<T: Real>(
                 if let Some(mask) = mask {
                     add_mask(weights, some, |row| &mask.row(b, from + row, m)[start..][..some]);
                 }
-                wide(|| normalised(weights, some, logs));
+                wide_loop(Normalised { scores: weights, keys: some, found, width });
                 if needs_v {
                     let gv = &mut part_mut(&mut gv, b, m * width)[start * width..][..some * width];
                     matmul_add_scaled(gv, T::one(), Matrix::new(weights, rows, some).t(), g);
@@ -242,13 +246,7 @@ pub(super) fn backward<T: Real>(
                         matmul_into(deltas, T::one(), g, values.t());
                     }
                 }
-                wide(|| {
-                    for ((ds, p), &less) in
-                        deltas.chunks_exact_mut(some).zip(weights.chunks_exact(some)).zip(&less)
-                    {
-                        ds.iter_mut().zip(p).for_each(|(ds, &p)| *ds = p * (*ds - less));
-                    }
-                });
+                wide_loop(Deltas { deltas, weights, keys: some, less: &less });
                 let deltas = Matrix::new(deltas, rows, some);
                 if needs_q {
                     let gq = &mut gq[(b * n + from) * d..][..rows * d];
@@ -264,14 +262,42 @@ pub(super) fn backward<T: Real>(
     [gq, gk, gv]
 }
 
-/// Scores become the weights exp(score − L).
-#[inline(always)]
-fn normalised<T: Real>(scores: &mut [T], keys: usize, logs: impl Fn(usize) -> T) {
-    let lowest = T::from_f64(f64::NEG_INFINITY);
-    for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-        match logs(row) {
-            nothing if nothing == lowest => scores.fill(T::zero()),
-            log => scores.iter_mut().for_each(|s| *s = (*s - log).fast_exp()),
+/// Scores become the weights exp(score − L), L behind each row of what was found.
+struct Normalised<'a, T> {
+    scores: &'a mut [T],
+    keys: usize,
+    found: &'a [T],
+    width: usize,
+}
+
+impl<T: Real> WideLoop for Normalised<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let lowest = T::from_f64(f64::NEG_INFINITY);
+        let rows = self.scores.chunks_exact_mut(self.keys).zip(self.found.chunks_exact(self.width + 1));
+        for (scores, found) in rows {
+            match found[self.width] {
+                nothing if nothing == lowest => scores.fill(T::zero()),
+                log => scores.iter_mut().for_each(|s| *s = (*s - log).fast_exp()),
+            }
+        }
+    }
+}
+
+/// dSᵢⱼ = pᵢⱼ (gᵢ·vⱼ − (Dᵢ − hᵢ)), in the place of gᵢ·vⱼ.
+struct Deltas<'a, T> {
+    deltas: &'a mut [T],
+    weights: &'a [T],
+    keys: usize,
+    less: &'a [T],
+}
+
+impl<T: Real> WideLoop for Deltas<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let rows = self.deltas.chunks_exact_mut(self.keys).zip(self.weights.chunks_exact(self.keys));
+        for ((deltas, weights), &less) in rows.zip(self.less) {
+            deltas.iter_mut().zip(weights).for_each(|(ds, &p)| *ds = p * (*ds - less));
         }
     }
 }
