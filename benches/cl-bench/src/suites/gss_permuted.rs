@@ -4,9 +4,15 @@ use cl_data::Scenario;
 
 use super::gss_disjoint::{RAND, greedy, row, setting, subset};
 use super::{Kind, Suite};
+use crate::published::Rerun;
 
 pub(super) fn suite() -> Suite {
     let domain = Scenario::Domain;
+    let mut greedy = row(("GSS-greedy", "GSS-greedy"), domain, greedy(300), (77.3, 0.5));
+    for published in greedy.cells.iter_mut().filter_map(|cell| cell.published.as_mut()) {
+        // Means of two runs for each of two draws of the permutations, 76.7 and 74.8, on PyTorch 2.15.
+        published.rerun = Some(Rerun { mean: 75.73, std: 1.38, n: 2 });
+    }
     Suite {
         name: "gss-permuted",
         title: "Permuted MNIST after Aljundi et al.",
@@ -18,11 +24,13 @@ pub(super) fn suite() -> Suite {
         rows: vec![
             row(("Rand", "GSS-IQP"), domain, subset(300, "random"), (72.54, 0.4)),
             row(("GSS-IQP", "GSS-IQP"), domain, subset(300, "iqp"), (77.3, 0.5)),
-            row(("GSS-greedy", "GSS-greedy"), domain, greedy(300), (77.3, 0.5)),
+            greedy,
         ],
         notes: vec![
             "The authors leave the first task unpermuted and draw the other permutations once; here all are drawn, by each run's \
              seed. To a network of fully connected layers no permutation is easier than another.",
+            "Their code, run again by its script for two draws of the permutations, keeps GSS-greedy at 76.7 and at 74.8: what \
+             lies between the two draws is more than their deviation, which is of one.",
             RAND,
         ],
     }
