@@ -30,9 +30,15 @@ fn whole(q: &Tensor, k: &Tensor, v: &Tensor, beta: f64, mask: Option<&Tensor>) -
 fn is_the_softmax_of_the_whole_matrix() {
     for dtype in [DType::F32, DType::F64] {
         let tolerance = if dtype == DType::F32 { 2e-5 } else { 1e-12 };
-        for (n, m, d, v) in
-            [(1, 1, 1, 1), (3, 7, 5, 2), (128, 512, 8, 8), (129, 513, 4, 3), (5, 1100, 16, 20)]
-        {
+        for (n, m, d, v) in [
+            (1, 1, 1, 1),
+            (2, 300, 37, 5),
+            (1, 257, 64, 64),
+            (3, 7, 5, 2),
+            (128, 512, 8, 8),
+            (129, 513, 4, 3),
+            (5, 1100, 16, 20),
+        ] {
             for beta in [0.0, 0.3, -1.0, 4.0] {
                 let q = normal(&[2, n, d], dtype, 1);
                 for shared in [false, true] {
