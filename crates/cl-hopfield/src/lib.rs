@@ -6,7 +6,7 @@
 //! | [`Dense`] | ±1, a bit each | N^(a−1) with an interaction of degree a, 2^(N/2) with an exponential one | Krotov & Hopfield 2016, Demircigil et al. 2017 |
 //! | [`continuous`] | real numbers, plain tensors | exponentially many, if they are far enough apart for β | Ramsauer et al. 2021 |
 //!
-//! [`layers`] are the continuous network as trainable layers of a candle model.
+//! [`layers`] are the continuous network as trainable layers of a candle model; a [`Store`] keeps patterns that come and go.
 //!
 //! A half-hidden pattern of bits:
 //!
@@ -46,8 +46,10 @@ mod dense;
 pub mod layers;
 mod recall;
 mod states;
+mod store;
 
 pub use classical::Classical;
 pub use dense::{Dense, Interaction};
 pub use recall::{Order, Recall};
 pub use states::{State, States};
+pub use store::{Id, Store};
