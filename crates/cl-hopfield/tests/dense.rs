@@ -101,6 +101,44 @@ fn the_exponential_one_holds_exponentially_many() {
     }
 }
 
+/// The part of the bits that one update turns over, from the patterns themselves.
+fn wrong(n: usize, k: usize, interaction: Interaction, probes: usize) -> f64 {
+    let rng = &mut cl_core::rng(7, "slope");
+    let patterns = States::random(n, k, rng);
+    let memory = Dense::new(patterns.clone(), interaction).unwrap();
+    let turned = |row: usize| {
+        let found = memory.recall(&patterns.row(row), Order::AtOnce, 1, rng).unwrap().state;
+        (n as i64 - found.product(&patterns.row(row))) / 2
+    };
+    (0..probes.min(k)).map(turned).sum::<i64>() as f64 / (n * probes.min(k)) as f64
+}
+
+/// Krotov & Hopfield 2016, eq. 6: with a hundredth of the bits wrong, the number of patterns goes with Nᵃ⁻¹.
+#[test]
+fn the_capacity_grows_with_the_degree() {
+    for (degree, units) in [(2, [60, 120, 240]), (3, [30, 55, 100]), (4, [20, 32, 50])] {
+        let capacity = |n: usize| {
+            // Between what is surely held and what is surely not.
+            let (mut held, mut lost) = (2.0, 4.0 * (n as f64).powi(degree - 1));
+            while lost / held > 1.05 {
+                let middle = f64::sqrt(held * lost);
+                match wrong(n, middle.round() as usize, Interaction::Polynomial(degree as u32), 50) < 0.01 {
+                    true => held = middle,
+                    false => lost = middle,
+                }
+            }
+            held
+        };
+        let points: Vec<(f64, f64)> = units.iter().map(|&n| ((n as f64).ln(), capacity(n).ln())).collect();
+        let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+        let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+        let slope = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum::<f64>()
+            / points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>();
+        let expected = f64::from(degree - 1);
+        assert!((slope - expected).abs() < 0.25, "degree {degree}: {slope:.2}, {points:?}");
+    }
+}
+
 /// Far beyond what Hebb's rule holds (14 of 100 units), with a tenth of the bits turned over.
 #[test]
 fn higher_degrees_hold_more() {
