@@ -19,6 +19,9 @@ const COMMITTED: &[(&str, &str)] = &[
     ("gss-disjoint", include_str!("../../../results/gss-disjoint.jsonl")),
     ("gss-permuted", include_str!("../../../results/gss-permuted.jsonl")),
     ("agem-permuted", include_str!("../../../results/agem-permuted.jsonl")),
+    ("er-tiny", include_str!("../../../results/er-tiny.jsonl")),
+    ("mer", include_str!("../../../results/mer.jsonl")),
+    ("mnist-360", include_str!("../../../results/mnist-360.jsonl")),
 ];
 
 /// A row of one of our tables. Accuracies are final averages over tasks, in percent, over seeds.

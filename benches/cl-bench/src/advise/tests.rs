@@ -73,11 +73,8 @@ fn every_row_is_in_the_committed_results() {
                         let of = crate::suites::suite(suite).unwrap();
                         let row = of.rows.iter().find(|of| of.name == row).unwrap();
                         assert_eq!(row.method, entry.method, "{name}: {suite}, {}", row.name);
-                        // A seed of it takes a quarter of an hour.
-                        let seeds = if suite == "agem-permuted" { 3 } else { 5 };
                         assert!(
-                            measured.ours.n >= seeds
-                                && (measured.lower.is_some() || suite.starts_with("gss"))
+                            measured.ours.n >= 5 && (measured.lower.is_some() || suite.starts_with("gss"))
                         );
                         rows += 1;
                     }

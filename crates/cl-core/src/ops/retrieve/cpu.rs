@@ -9,11 +9,6 @@ const QUERIES: usize = 128;
 const KEYS: usize = 512;
 /// Numbers that are compared and added side by side, so that it vectorizes.
 const LANES: usize = 32;
-/// So few queries are not worth a matrix product, whose packing reads the keys once more: what takes time is to read them from
-/// memory.
-const FEW: usize = 2;
-/// Keys at a time for these: few enough that they are still in the first cache when they are read again as values.
-const KEYS_OF_FEW: usize = 128;
 
 /// (batches or 1, rows or 1, keys).
 #[derive(Clone, Copy)]
@@ -52,37 +47,25 @@ pub(super) fn forward<T: Real>(
 ) -> Vec<T> {
     let Sizes { batch, n, m, d, v: width } = sizes;
     let mut out = vec![T::zero(); batch * n * (width + 1)];
-    let most = if n <= FEW { KEYS_OF_FEW } else { KEYS };
-    let mut room = Room::new(n.min(QUERIES), m.min(most), width);
+    let mut room = Room::new(n.min(QUERIES), m.min(KEYS), width);
     for b in 0..batch {
         let (q, k, v) = (part(q, b, n * d), part(k, b, m * d), part(v, b, m * width));
         for from in (0..n).step_by(QUERIES) {
             let rows = QUERIES.min(n - from);
             let queries = Matrix::new(&q[from * d..][..rows * d], rows, d);
             room.begin(rows, width);
-            for start in (0..m).step_by(most) {
-                let some = most.min(m - start);
-                let keys = &k[start * d..][..some * d];
+            for start in (0..m).step_by(KEYS) {
+                let some = KEYS.min(m - start);
+                let keys = Matrix::new(&k[start * d..][..some * d], some, d);
                 let scores = &mut room.scores[..rows * some];
-                match n <= FEW {
-                    true => wide_loop(Products { queries: q, keys, d, beta: T::from_f64(beta), scores }),
-                    false => {
-                        matmul_into(scores, T::from_f64(beta), queries, Matrix::new(keys, some, d).t());
-                    }
-                }
+                matmul_into(scores, T::from_f64(beta), queries, keys.t());
                 if let Some(mask) = mask {
                     add_mask(scores, some, |row| &mask.row(b, from + row, m)[start..][..some]);
                 }
                 let (top, sum, mean) = (&mut room.top, &mut room.sum, &mut room.mean[..rows * width]);
                 wide_loop(Exponentials { scores, keys: some, top, sum, mean, width });
-                let values = &v[start * width..][..some * width];
-                match n <= FEW {
-                    true => wide_loop(Weighted { scores, values, width, mean }),
-                    false => {
-                        let values = Matrix::new(values, some, width);
-                        matmul_add_scaled(mean, T::one(), Matrix::new(scores, rows, some), values);
-                    }
-                }
+                let values = Matrix::new(&v[start * width..][..some * width], some, width);
+                matmul_add_scaled(mean, T::one(), Matrix::new(scores, rows, some), values);
             }
             let out = &mut out[(b * n + from) * (width + 1)..][..rows * (width + 1)];
             for (row, out) in out.chunks_exact_mut(width + 1).enumerate() {
@@ -161,65 +144,6 @@ impl<T: Real> WideLoop for Exponentials<'_, T> {
                 mean[row * width..][..width].iter_mut().for_each(|mean| *mean *= factor);
             }
             top[row] = new;
-        }
-    }
-}
-
-/// βqk of all queries with all keys.
-struct Products<'a, T> {
-    queries: &'a [T],
-    keys: &'a [T],
-    d: usize,
-    beta: T,
-    scores: &'a mut [T],
-}
-
-impl<T: Real> WideLoop for Products<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        const WIDE: usize = 16;
-        let Self { queries, keys, d, beta, scores } = self;
-        let keys_of = keys.len().checked_div(d).unwrap_or(scores.len()).max(1);
-        for (row, scores) in scores.chunks_exact_mut(keys_of).enumerate() {
-            let query = &queries[row * d..][..d];
-            let (chunks, rest) = query.as_chunks::<WIDE>();
-            for (at, score) in scores.iter_mut().enumerate() {
-                let (of_key, rest_of_key) = keys[at * d..][..d].as_chunks::<WIDE>();
-                let mut lanes = [T::zero(); WIDE];
-                for (q, k) in chunks.iter().zip(of_key) {
-                    for ((lane, &q), &k) in lanes.iter_mut().zip(q).zip(k) {
-                        *lane += q * k;
-                    }
-                }
-                for ((lane, &q), &k) in lanes.iter_mut().zip(rest).zip(rest_of_key) {
-                    *lane += q * k;
-                }
-                *score = beta * lanes.iter().fold(T::zero(), |sum, &lane| sum + lane);
-            }
-        }
-    }
-}
-
-/// The values with these weights, added to the mean of each query.
-struct Weighted<'a, T> {
-    scores: &'a [T],
-    values: &'a [T],
-    width: usize,
-    mean: &'a mut [T],
-}
-
-impl<T: Real> WideLoop for Weighted<'_, T> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { scores, values, width, mean } = self;
-        if width == 0 {
-            return;
-        }
-        let keys = values.len() / width;
-        for (scores, mean) in scores.chunks_exact(keys).zip(mean.chunks_exact_mut(width)) {
-            for (&p, value) in scores.iter().zip(values.chunks_exact(width)) {
-                mean.iter_mut().zip(value).for_each(|(mean, &v)| *mean += p * v);
-            }
         }
     }
 }
