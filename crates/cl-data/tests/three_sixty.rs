@@ -92,11 +92,11 @@ fn test_samples_come_once() {
     assert_eq!((seen.len(), distinct.len()), (70, 70));
     // Not class by class, nor in their old order: a part of them stands for all.
     assert!(seen[..20].iter().any(|s| s.0 == 0) && seen[..20].iter().any(|s| s.0 == 1));
-    for class in 0..2 {
+    for (class, &size) in sizes.iter().enumerate().take(2) {
         // Each sample is turned by one of the angles, and each right angle is there.
         let of: Vec<_> = seen.iter().filter(|s| s.0 == class).collect();
-        assert_eq!(of.len(), sizes[class]);
-        for right in [0, 1, 2, 3].into_iter().filter(|right| sizes[class] * right % 4 == 0) {
+        assert_eq!(of.len(), size);
+        for right in [0, 1, 2, 3].into_iter().filter(|right| size * right % 4 == 0) {
             let angle = 90.0 * right as f64;
             assert!(of.iter().any(|(_, row, image)| *image == turned(&data.test, *row, angle)), "{angle}°");
         }
