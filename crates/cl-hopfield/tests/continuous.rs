@@ -113,6 +113,16 @@ fn it_stops_when_nothing_moves() {
     let few = retrieve(&start, &x, 1.0, Steps::Until { tolerance: 0.0, at_most: 1 }).unwrap();
     assert!(few.steps == 1 && few.moved.unwrap() > 0.1);
 
+    // Slowly, among patterns that are close: as soon as the step is short enough, and not before.
+    let near = sphere(50, 2, 1.0, 3);
+    let slow = |at_most| {
+        retrieve(&sphere(9, 2, 0.5, 4), &near, 3.0, Steps::Until { tolerance: 1e-3, at_most }).unwrap()
+    };
+    let found = slow(1000);
+    assert!((3..1000).contains(&found.steps) && found.moved.unwrap() <= 1e-3, "{found:?}");
+    let before = slow(found.steps - 1);
+    assert!(before.steps == found.steps - 1 && before.moved.unwrap() > 1e-3, "{before:?}");
+
     // Patterns of length 1 and β = 1: nothing is told apart.
     let unit = sphere(1000, 64, 1.0, 3);
     let found = rows(&retrieve(&unit, &unit, 1.0, Steps::Exactly(1)).unwrap().state);
