@@ -127,6 +127,35 @@ fn damaged_files_are_refused() {
     assert!(Store::load(folder.path().join("nothing")).is_err());
 }
 
+/// What is a whole snapshot of the right kind, and no store: names that come twice, that were never given, that are too few,
+/// and what is no matrix of f32.
+#[test]
+fn parts_that_do_not_fit_together_are_refused() {
+    #[derive(serde::Serialize)]
+    struct Saved {
+        #[serde(serialize_with = "cl_core::snapshot::tensor::serialize")]
+        rows: Tensor,
+        ids: Vec<u64>,
+        next: u64,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let load = |rows: &Tensor, ids: &[u64], next| {
+        let saved = Saved { rows: rows.clone(), ids: ids.to_vec(), next };
+        cl_core::snapshot::save(&path, cl_core::snapshot::Kind::new("cl-hopfield/store", 1), &saved).unwrap();
+        Store::load(&path)
+    };
+    let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+    assert_eq!(load(&rows, &[4, 2], 5).unwrap().len(), 2);
+    let doubles = rows.to_dtype(candle_core::DType::F64).unwrap();
+    let flat = rows.flatten_all().unwrap();
+    for (rows, ids) in
+        [(&rows, &[4, 4][..]), (&rows, &[4, 5]), (&rows, &[4]), (&doubles, &[4, 2]), (&flat, &[4, 2])]
+    {
+        assert!(load(rows, ids, 5).unwrap_err().to_string().contains("its patterns"), "{ids:?}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     assert!(Store::new(0).is_err());

@@ -228,8 +228,10 @@ impl Retrieve {
         if let Some(mask) = &self.mask {
             s = s.broadcast_add(mask)?;
         }
-        let e = s.broadcast_sub(&s.max_keepdim(2)?.detach())?.exp()?;
-        let p = e.broadcast_div(&e.sum_keepdim(2)?)?;
+        // Where no key is seen, the largest score is −∞ and the sum 0: both are kept from making what is no number. The sum
+        // is at least 1 elsewhere.
+        let e = s.broadcast_sub(&s.max_keepdim(2)?.detach().maximum(-1e30)?)?.exp()?;
+        let p = e.broadcast_div(&e.sum_keepdim(2)?.maximum(1e-30)?)?;
         let (g, h) = (grad.narrow(2, 0, width)?, grad.narrow(2, width, 1)?);
         let dp = match width {
             0 => p.zeros_like()?,
