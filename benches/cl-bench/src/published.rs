@@ -103,6 +103,12 @@ fn tolerance(ours: f64, theirs: f64) -> f64 {
 }
 
 impl Rerun {
+    /// Of the runs that were made; `None` of less than two.
+    pub fn of(runs: &[f64]) -> Option<Self> {
+        let all = Summary::of(runs).ok()?;
+        Some(Self { mean: all.mean, std: all.std?, n: runs.len() as u32 })
+    }
+
     /// Whether ours, with this error of the mean, agrees with it.
     fn agrees(&self, ours: f64, error: f64) -> bool {
         let theirs = self.std / f64::from(self.n.max(1)).sqrt();

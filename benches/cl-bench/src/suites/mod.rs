@@ -24,7 +24,7 @@ use cl_methods::Protocol;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::published::Published;
+use crate::published::{Published, Rerun};
 
 /// A table of a paper.
 #[derive(Debug, Clone)]
@@ -202,6 +202,14 @@ fn same(config: Value) -> [Value; 3] {
 }
 
 impl Row {
+    /// Puts what the authors' code gave, run by run, beside the published number of a row of one scenario.
+    fn rerun(mut self, runs: &[f64]) -> Self {
+        for published in self.cells.iter_mut().filter_map(|cell| cell.published.as_mut()) {
+            published.rerun = Rerun::of(runs);
+        }
+        self
+    }
+
     /// Puts the published numbers beside a row.
     fn published(mut self, numbers: [Option<Published>; 3]) -> Self {
         for (cell, number) in self.cells.iter_mut().zip(numbers) {
