@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use cl_bench::results::Results;
 use cl_bench::runner::{self, Options};
+use cl_bench::speed::gpu;
 use cl_bench::suites;
 use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
@@ -19,7 +20,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
+    /// The suite, `per-cliffwalk`, `speed`, `method-speed`, `memory-speed`, `replay-speed` or `gpu-speed`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -37,6 +38,9 @@ pub struct Args {
     /// Runs at the same time, one thread each (default: one for each core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
+    /// Where networks learn: cpu, cuda or cuda:N (a GPU needs a build with `--features cuda`)
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    device: String,
     /// Where results and report go (default: bench-out/SUITE, with -TIER behind it where that is not paper)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -68,6 +72,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.seeds.is_some()
             || args.jobs.is_some()
             || args.tier != Tier::Paper
+            || args.device != "cpu"
             || args.fresh
             || args.diagnose
         {
@@ -79,6 +84,19 @@ pub fn main(args: Args) -> Result<ExitCode> {
         catch_interrupt()?;
         return crate::speed::main(contest, args.speed, args.out, args.check, &STOP);
     }
+    if args.suite == gpu::NAME {
+        if args.scenario.is_some()
+            || !args.methods.is_empty()
+            || args.seeds.is_some()
+            || args.jobs.is_some()
+            || args.tier != Tier::Paper
+            || args.fresh
+            || args.diagnose
+        {
+            bail!("{} takes --device, --rounds, --out and --check, no other flag", gpu::NAME);
+        }
+        return crate::speed::on_gpu(&args.device, &args.speed, args.out, args.check);
+    }
     args.speed.refuse_for_suites()?;
     if args.suite == cliffwalk::NAME {
         if args.scenario.is_some()
@@ -86,6 +104,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.jobs.is_some()
             || args.fresh
             || args.tier != Tier::Paper
+            || args.device != "cpu"
             || args.diagnose
         {
             bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
@@ -108,6 +127,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         seeds: args.seeds,
         jobs: args.jobs.map_or(cores, |jobs| jobs as usize),
         out: out.clone(),
+        device: args.device,
         diagnose: args.diagnose,
     };
     catch_interrupt()?;
@@ -183,6 +203,7 @@ fn list() -> ExitCode {
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");
     println!("memory-speed: what memories compute, with --peers beside PyTorch's");
+    println!("{}: our operations on a GPU, beside a copy within its memory", gpu::NAME);
     println!("replay-speed: our replay buffer, with --peers beside Flashbax and other libraries");
     ExitCode::SUCCESS
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use cl_bench::speed::{self, Contest, MEMORY, METHODS, Options, PeerOptions, REPLAY, TRAINING};
+use cl_bench::speed::{self, Contest, MEMORY, METHODS, Options, PeerOptions, REPLAY, TRAINING, gpu};
 
 /// The contest of that name.
 pub fn contest(name: &str) -> Option<&'static Contest> {
@@ -64,5 +64,22 @@ pub fn main(
     if report.interrupted {
         return Ok(ExitCode::from(130));
     }
+    Ok(if check && !report.stands() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// `cargo xtask bench gpu-speed`.
+pub fn on_gpu(device: &str, args: &Args, out: Option<PathBuf>, check: bool) -> Result<ExitCode> {
+    if args.peers || args.venv.is_some() || !args.cases.is_empty() {
+        bail!("{} takes --device, --rounds, --out and --check, no other flag", gpu::NAME);
+    }
+    let device = cl_core::device(device)?;
+    if device.is_cpu() {
+        bail!("{} is of a GPU: name one with --device, such as --device cuda", gpu::NAME);
+    }
+    let out = out.unwrap_or_else(|| PathBuf::from("bench-out").join(gpu::NAME));
+    let report = gpu::run(&device, args.rounds.unwrap_or(20) as usize)?;
+    report.write(&out)?;
+    println!("{}", report.markdown());
+    println!("gpu-speed.jsonl and gpu-speed.md are in {}", out.display());
     Ok(if check && !report.stands() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -66,6 +66,9 @@ pub struct Record {
     /// How far the last task has moved what is known of the parameters, in bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stability: Option<f64>,
+    /// The GPU that it ran on, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Wall time of training, in seconds.
     pub train_seconds: f64,
     /// Processor time of training, in seconds.
@@ -506,6 +509,7 @@ mod tests {
             metrics: BTreeMap::from([("acc".into(), 0.55)]),
             bits: None,
             stability: None,
+            device: None,
             train_seconds: 1.25,
             cpu_seconds: 1.0,
             samples_per_cpu_second: 12_345.678,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use cl_core::{Error, Result, Units};
 use cl_data::{ClassOrder, DataSet, Pixels, Scenario, Stream, TrainSamples, Transform};
 use cl_methods::train::{Progress, Training};
@@ -38,6 +39,9 @@ pub struct Options {
     pub jobs: usize,
     /// Where `results.jsonl` and the report go.
     pub out: PathBuf,
+    /// Where networks learn, as [`cl_core::device`] has it; the CPU if empty. Numbers of a GPU are not those of the CPU to the
+    /// last bit; a stored run of either counts.
+    pub device: String,
     /// Whether each run that is made is watched, and what is wrong with it said and added to `diagnosis.md`. The numbers
     /// of a run are the same; stored runs are not looked at.
     pub diagnose: bool,
@@ -104,9 +108,18 @@ pub fn run(
     watch: &dyn Watch,
 ) -> Result<Done> {
     let runs = plan(suite, options)?;
-    // A method that cannot be made, or data that is not there, is found before anything is computed.
+    // A method that cannot be made, or a device that is not there, is found before anything is computed.
+    let device = open(&options.device)?;
     for run in &runs {
-        registry.build(run.row.method, &run.cell.config, run.seed)?;
+        let method = registry.build(run.row.method, &run.cell.config, run.seed)?;
+        if !device.is_cpu() && !method.can_leave_the_cpu() {
+            let why =
+                format!("{} learns on the CPU only: name the rows that do not with --method", run.row.name);
+            return Err(Error::invalid("device", why));
+        }
+    }
+    if options.diagnose && !device.is_cpu() {
+        return Err(Error::invalid("device", "a run that is looked at is on the CPU"));
     }
     let (results, torn) = Results::open(&options.out)?;
     if let Some(torn) = torn {
@@ -126,6 +139,7 @@ pub fn run(
         unfinished: Unfinished::within(&options.out),
         failed: Mutex::new(None),
         out: &options.out,
+        device: &options.device,
         diagnosed: options.diagnose.then(Mutex::default),
     };
     std::thread::scope(|scope| {
@@ -164,12 +178,21 @@ struct Shared<'a> {
     /// The first error.
     failed: Mutex<Option<Error>>,
     out: &'a Path,
+    device: &'a str,
     /// None where runs are not watched.
     diagnosed: Option<Mutex<Diagnosed>>,
 }
 
 impl Shared<'_> {
     fn work(&self, suite: &Suite) {
+        // Each thread its own: a GPU then works on several runs at once.
+        let device = match open(self.device) {
+            Ok(device) => device,
+            Err(error) => {
+                lock(&self.failed).get_or_insert(error);
+                return;
+            }
+        };
         loop {
             let run = {
                 let mut queue = lock(&self.queue);
@@ -181,7 +204,7 @@ impl Shared<'_> {
                 run
             };
             let mut observer = Observer::new();
-            let stored = self.one(suite, run, &mut observer).and_then(|record| {
+            let stored = self.one(suite, run, &device, &mut observer).and_then(|record| {
                 lock(&self.results).append(&record)?;
                 self.unfinished.forget(&run.key)?;
                 Ok(record)
@@ -217,7 +240,7 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn one(&self, suite: &Suite, run: &Run<'_>, observer: &mut Observer) -> Result<Record> {
+    fn one(&self, suite: &Suite, run: &Run<'_>, device: &Device, observer: &mut Observer) -> Result<Record> {
         let stream = self.stream(run)?;
         let build = || self.registry.build(run.row.method, &run.cell.config, run.seed);
         let (mut method, mut stopped) = (build()?, build()?);
@@ -226,8 +249,13 @@ impl Shared<'_> {
         let mut clock = Stopwatch::new();
         let kept = self.unfinished.find(&run.key).and_then(|kept| {
             let Some(kept) = kept else { return Ok(None) };
-            let training = Training::restore(&stream, &mut *stopped, protocol, run.seed, &kept.training)?;
+            let (stream, stopped) = (&stream, &mut *stopped);
+            let restore = move || {
+                let method = stopped;
+                Training::restore(stream, method, protocol, run.seed, &kept.training)
+            };
             (clock.wall, clock.cpu) = (kept.wall, kept.cpu);
+            let training = cl_core::snapshot::tensor::on(device, restore)?;
             Ok(Some(training))
         });
         let kept = kept.unwrap_or_else(|error| {
@@ -238,6 +266,7 @@ impl Shared<'_> {
             Some(training) => training,
             None => Training::new(&stream, &mut *method, protocol, run.seed)?,
         };
+        training = training.on(device)?;
         if self.diagnosed.is_some() {
             training = training.watched(observer);
         }
@@ -291,6 +320,7 @@ impl Shared<'_> {
             r: outcome.r,
             bits: outcome.bits.filter(|bits| !bits.is_empty()),
             stability: outcome.stability,
+            device: if device.is_cpu() { None } else { Some(cl_core::device_name(device)?) },
             baseline: outcome.baseline,
             train_seconds: clock.wall,
             cpu_seconds: clock.cpu,
@@ -321,6 +351,11 @@ impl Shared<'_> {
         };
         stream(&data, setting, run.cell.scenario, run.seed)
     }
+}
+
+/// The device of this name; the CPU for an empty one.
+fn open(name: &str) -> Result<Device> {
+    if name.is_empty() { Ok(Device::Cpu) } else { cl_core::device(name) }
 }
 
 /// The tasks of a run: all that is drawn comes from its seed.

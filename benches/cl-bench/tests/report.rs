@@ -27,6 +27,7 @@ fn run(method: &str, scenario: &str, seed: u64, tasks: usize, loss: f64) -> Reco
         r: if method == "Joint" { vec![vec![0.98 + noise; tasks]] } else { rows },
         baseline: vec![0.1; tasks],
         metrics: BTreeMap::new(),
+        device: None,
         train_seconds: 12.5 + seed as f64,
         cpu_seconds: 11.0 + seed as f64,
         samples_per_cpu_second: 100_000.0,

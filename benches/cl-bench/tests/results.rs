@@ -20,6 +20,7 @@ fn run(seed: u64) -> Record {
         metrics: BTreeMap::from([("acc".into(), 17.0 / 30.0), ("bwt_gem_paper".into(), -0.0)]),
         bits: Some(vec![vec![0.25, -1.5]]),
         stability: Some(3.5),
+        device: Some("a GPU".to_owned()),
         train_seconds: std::f64::consts::PI,
         cpu_seconds: 1.0,
         samples_per_cpu_second: 12_345.678_901_234_5,

@@ -9,11 +9,17 @@
 //! | [`snapshot`] | exact saving and restoring, with a checksum |
 //! | [`Units`] | which output units take part: the scenarios of continual learning |
 //! | [`prefetch`] | a hint to the processor, for gathers from large memories |
+//! | [`device`] | the CPU or a GPU by its name, without a panic where there is none |
 //! | [`Error`] | what went wrong and what to do |
 //!
-//! **CPU only so far.** On a CUDA tensor an operation is an error that says so.
+//! With the feature `cuda` the operations run on tensors of a GPU too, but for [`TensorOps::retrieve`] and
+//! [`TensorOps::log_partition`], which say so. [`device`] opens one, or says why not.
+
+mod device;
 mod error;
 pub mod init;
+#[doc(hidden)] // for the check that all of them compile
+pub mod kernels;
 mod ops;
 mod params;
 mod prefetch;
@@ -21,6 +27,7 @@ mod seed;
 pub mod snapshot;
 mod units;
 
+pub use device::{device, device_name};
 pub use error::{Error, Result};
 pub use ops::per_sample;
 pub use ops::{Activation, AdamStep, Projection, Quadratic, SgdStep, TensorOps, project};

@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Storage, Tensor, WithDType};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Inputs and labels of the same number of samples, whole in memory on the CPU.
+/// Inputs and labels of the same number of samples, whole in memory: on the CPU, or on another device after
+/// [`to_device`](Self::to_device).
 ///
 /// There is no loader: a mini-batch is [`gather`](Self::gather), one copy of memory per row. Clones
 /// and [`slice`](Self::slice)s share their values with the original.
@@ -40,10 +41,10 @@ impl TryFrom<Saved> for Samples {
 }
 
 impl Samples {
-    /// Samples from inputs `[n, features]` f32 and labels `[n]` u32, both on the CPU.
+    /// Samples from inputs `[n, features]` f32 and labels `[n]` u32, both on one device.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for another shape, dtype or device.
+    /// [`Error::Mismatch`] for another shape or dtype, or two devices.
     pub fn new(x: Tensor, y: Tensor) -> Result<Self> {
         let samples = Self { x: x.contiguous()?, y: y.contiguous()? };
         samples.shape()?;
@@ -54,6 +55,14 @@ impl Samples {
     pub(crate) fn from_vecs(x: Vec<f32>, features: usize, y: Vec<u32>) -> Result<Self> {
         let n = y.len();
         Self::new(Tensor::from_vec(x, (n, features), &Device::Cpu)?, Tensor::from_vec(y, n, &Device::Cpu)?)
+    }
+
+    /// The same samples on a device: those that are there already are not copied.
+    ///
+    /// # Errors
+    /// candle's own, such as too little memory there.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { x: self.x.to_device(device)?, y: self.y.to_device(device)? })
     }
 
     /// The number of samples.
@@ -73,7 +82,7 @@ impl Samples {
 
     /// The labels as numbers.
     pub fn labels(&self) -> Result<Vec<u32>> {
-        values(&self.y, |labels: &[u32]| Ok(labels.to_vec()))
+        Ok(self.y.to_vec1()?)
     }
 
     /// The samples with these row numbers, in this order; a row may come more than once.
@@ -84,6 +93,10 @@ impl Samples {
         let (n, features) = self.shape()?;
         if let Some(row) = rows.iter().find(|&&row| row as usize >= n) {
             return Err(Error::invalid("row", format!("{row} is out of range: there are {n} samples")));
+        }
+        if !self.x.device().is_cpu() {
+            let rows = Tensor::from_slice(rows, rows.len(), self.x.device())?;
+            return Ok(Self { x: self.x.index_select(&rows, 0)?, y: self.y.index_select(&rows, 0)? });
         }
         let x = values(&self.x, |x: &[f32]| {
             let mut picked = Vec::with_capacity(rows.len() * features);
@@ -174,15 +187,15 @@ impl Samples {
     fn shape(&self) -> Result<(usize, usize)> {
         let describe = |t: &Tensor| format!("{:?} {:?} on {:?}", t.dims(), t.dtype(), t.device().location());
         let wrong = |what, t| Err(Error::mismatch("samples", what, describe(t)));
-        match (self.x.dims(), self.x.dtype(), self.x.device()) {
-            (&[n, features], DType::F32, Device::Cpu) => {
-                match (self.y.dims(), self.y.dtype(), self.y.device()) {
-                    (&[labels], DType::U32, Device::Cpu) if labels == n => Ok((n, features)),
-                    _ => wrong(format!("labels [{n}] U32 on the CPU"), &self.y),
-                }
-            }
-            _ => wrong("inputs [n, features] F32 on the CPU".to_owned(), &self.x),
+        let (&[n, features], DType::F32) = (self.x.dims(), self.x.dtype()) else {
+            return wrong("inputs [n, features] F32".to_owned(), &self.x);
+        };
+        if (self.y.dims(), self.y.dtype()) != (&[n], DType::U32)
+            || !self.x.device().same_device(self.y.device())
+        {
+            return wrong(format!("labels [{n}] U32 on {:?}", self.x.device().location()), &self.y);
         }
+        Ok((n, features))
     }
 }
 

@@ -45,6 +45,10 @@ impl Ewc {
 impl Method for Ewc {
     crate::saved!("cl-methods/ewc", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals {
             penalty: Some(self.ewc.penalty(learner.net.params())?),
@@ -61,7 +65,7 @@ impl Method for Ewc {
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        let Samples { x, y } = task.train.all()?;
+        let Samples { x, y } = task.train.all()?.to_device(&learner.device())?;
         let fisher = self.fisher.estimate(&learner.net, &x, &y, task.units, &mut self.rng)?;
         self.ewc.consolidate(learner.net.params(), fisher)
     }

@@ -19,6 +19,10 @@ pub struct Joint;
 impl Method for Joint {
     crate::saved!("cl-methods/joint", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
         let Some(last) = stream.tasks.last() else { return Ok(Vec::new()) };
         let all = |part: fn(&Task) -> &TaskSamples| -> Result<TaskSamples> {

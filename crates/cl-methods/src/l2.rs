@@ -34,6 +34,10 @@ impl L2 {
 impl Method for L2 {
     crate::saved!("cl-methods/l2", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         let penalty = Some(self.l2.penalty(learner.net.params())?);
         Ok(Vitals { penalty, lambda: Some(self.l2.lambda()), ..Vitals::default() })

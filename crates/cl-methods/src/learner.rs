@@ -1,6 +1,6 @@
 //! The network, its optimizer, and what is known of the scenario.
 
-use candle_core::{Module, Tensor};
+use candle_core::{Device, Module, Tensor};
 use cl_core::{Error, Result, TensorOps, Units};
 use cl_data::{Samples, Scenario};
 use cl_nn::{Mlp, Optimizer, OptimizerConfig};
@@ -47,6 +47,11 @@ impl Learner {
              scenario, or in the domain scenario where you mean to tell it"
         );
         Err(Error::invalid("scenario", why))
+    }
+
+    /// Where the network is.
+    pub fn device(&self) -> Device {
+        self.net.params().iter().next().map_or(Device::Cpu, |param| param.var.device().clone())
     }
 
     /// The mean cross-entropy of a batch.

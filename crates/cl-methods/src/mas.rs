@@ -44,6 +44,10 @@ impl Mas {
 impl Method for Mas {
     crate::saved!("cl-methods/mas", 2);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals {
             penalty: Some(self.mas.penalty(learner.net.params())?),
@@ -60,7 +64,7 @@ impl Method for Mas {
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        let Samples { x, y } = task.train.all()?;
+        let Samples { x, y } = task.train.all()?.to_device(&learner.device())?;
         let found = self.sensitivity.estimate(&learner.net, &x, &y, task.units)?;
         self.mas.consolidate(learner.net.params(), found)
     }

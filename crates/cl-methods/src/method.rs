@@ -45,6 +45,11 @@ pub trait Method {
         Ok(())
     }
 
+    /// Whether it can learn on a GPU: what it keeps must be there, with the network, or be moved when it is needed.
+    fn can_leave_the_cpu(&self) -> bool {
+        false
+    }
+
     /// Bytes of weights that each of the tasks so far has to itself, where the method keeps tasks apart; `None` where it
     /// does not. What all tasks share is not counted.
     ///

@@ -17,6 +17,10 @@ pub struct NoMethod;
 impl Method for NoMethod {
     crate::saved!("cl-methods/none", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         learner.learn(batch)
     }

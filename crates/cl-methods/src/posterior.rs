@@ -1,6 +1,6 @@
 //! What is believed of the parameters after some tasks: for the stability term of [`Outcome`](crate::train::Outcome).
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use cl_core::{Result, Units};
 use cl_data::{Samples, Task};
 use cl_metrics::{Laplace, stability};
@@ -34,7 +34,8 @@ impl Posterior {
             task.train.gather(&rows)
         };
         let probe = tasks.iter().map(of_task).collect::<Result<Vec<_>>>()?;
-        let Samples { x, y } = Samples::concat(&probe.iter().collect::<Vec<_>>())?;
+        let device = net.params().iter().next().map_or(Device::Cpu, |param| param.var.device().clone());
+        let Samples { x, y } = Samples::concat(&probe.iter().collect::<Vec<_>>())?.to_device(&device)?;
         let units = tasks.last().map_or(Units::All, |task| task.units);
         // The expectation over classes draws nothing.
         let fisher = Fisher::Exact.estimate(net, &x, &y, units, &mut cl_core::rng(0, "unused"))?;

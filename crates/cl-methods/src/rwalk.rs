@@ -57,6 +57,10 @@ impl RWalk {
 impl Method for RWalk {
     crate::saved!("cl-methods/rwalk", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         let Some(walk) = &self.walk else { return Ok(Vitals::default()) };
         Ok(Vitals {

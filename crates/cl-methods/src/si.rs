@@ -67,6 +67,10 @@ impl Si {
 impl Method for Si {
     crate::saved!("cl-methods/si", 2);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         let Some(si) = &self.si else { return Ok(Vitals::default()) };
         Ok(Vitals {

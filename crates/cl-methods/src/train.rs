@@ -193,6 +193,32 @@ impl<'a> Training<'a> {
         })
     }
 
+    /// The same run on another device, such as a GPU: the network and the samples of a phase are there, what is drawn is drawn on
+    /// the CPU as ever. A run that is restored goes there by [`snapshot::tensor::on`].
+    ///
+    /// # Errors
+    /// A method that keeps something on the CPU; a run that is looked at, or has begun elsewhere.
+    pub fn on(mut self, device: &Device) -> Result<Self> {
+        let here = self.learner.device().same_device(device);
+        let wrong = |why: &str| Err(Error::invalid("device", why));
+        if device.is_cpu() && here {
+            return Ok(self);
+        }
+        if !self.method.can_leave_the_cpu() {
+            return wrong(
+                "this method learns on the CPU only: it keeps samples or networks of its own there",
+            );
+        }
+        if self.observer.is_some() {
+            return wrong("a run that is looked at is on the CPU");
+        }
+        if !here && self.done > 0 {
+            return wrong("the run has begun on another: restore it with cl_core::snapshot::tensor::on");
+        }
+        self.learner.net = self.learner.net.to_device(device)?;
+        Ok(self)
+    }
+
     /// The same run, looked at as it goes on. What it does and saves stays as it is; `progress` is told of a look as of an
     /// evaluation.
     pub fn watched(mut self, observer: &'a mut Observer) -> Self {
@@ -235,7 +261,7 @@ impl<'a> Training<'a> {
                     if self.protocol.reset_optimizer {
                         self.learner.optimizer.reset();
                     }
-                    let data = self.method.data(task)?;
+                    let data = self.method.data(task)?.to_device(&self.learner.device())?;
                     let Protocol { batch, order, last_batch, .. } = *self.protocol;
                     let batches = match order {
                         Order::Shuffled => {
@@ -261,7 +287,7 @@ impl<'a> Training<'a> {
                     progress(Progress::Step { done: self.done, total })?;
                     let data = match &self.data {
                         Some(data) => data,
-                        None => self.data.insert(self.method.data(task)?),
+                        None => self.data.insert(self.method.data(task)?.to_device(&self.learner.device())?),
                     };
                     let step = Step { phase, done: self.done, left: *left, of: each };
                     if let Some(observer) = self.observer.as_mut().filter(|observer| observer.is_due(step)) {
@@ -386,7 +412,7 @@ fn evaluate(method: &dyn Method, learner: &Learner, stream: &Stream) -> Result<(
         };
         let mut retention = Some(Retention::new(units));
         accuracies.push(count_right(
-            |x| method.predict(learner, task, x),
+            |x| method.predict(learner, task, &x.to_device(&learner.device())?),
             &task.test,
             units,
             |logits, y| {
@@ -431,7 +457,7 @@ fn count_right(
     let mut right = 0usize;
     for from in (0..samples.len()).step_by(EVALUATED_AT_A_TIME) {
         let chunk = samples.slice(from..samples.len().min(from + EVALUATED_AT_A_TIME))?;
-        let logits = predict(&chunk.x)?;
+        let logits = predict(&chunk.x)?.to_device(&Device::Cpu)?;
         shown(&logits, &chunk.y);
         let logits = logits.to_vec2::<f32>()?;
         for (logits, y) in logits.iter().zip(chunk.labels()?) {

@@ -134,13 +134,26 @@ impl Mlp {
 
     /// A network of the same weights that shares nothing with this one.
     pub fn copy(&self) -> Result<Self> {
-        let copy = |layer: &Linear| -> Result<Linear> {
-            let var = |var: &Var| -> Result<Var> { Ok(Var::from_tensor(&var.as_detached_tensor().copy()?)?) };
+        self.map(|var| Ok(var.as_detached_tensor().copy()?))
+    }
+
+    /// A network of the same weights on `device`.
+    ///
+    /// # Errors
+    /// candle's own, such as too little memory there.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        self.map(|var| Ok(var.as_detached_tensor().to_device(device)?.copy()?))
+    }
+
+    /// A network of what `f` makes of each variable.
+    fn map(&self, f: impl Fn(&Var) -> Result<Tensor>) -> Result<Self> {
+        let of = |layer: &Linear| -> Result<Linear> {
+            let var = |var: &Var| -> Result<Var> { Ok(Var::from_tensor(&f(var)?)?) };
             let (weight, bias) = (var(&layer.weight)?, var(&layer.bias)?);
             Ok(Linear { weight, bias, activation: layer.activation })
         };
-        let copies = |layers: &[Linear]| layers.iter().map(copy).collect::<Result<Vec<_>>>();
-        let mut new = Self::of(copies(&self.hidden)?, copies(&self.heads)?)?;
+        let all = |layers: &[Linear]| layers.iter().map(of).collect::<Result<Vec<_>>>();
+        let mut new = Self::of(all(&self.hidden)?, all(&self.heads)?)?;
         for param in self.params.iter() {
             new.params.freeze(&param.name, param.frozen)?;
             new.params.set_group(&param.name, &param.group)?;

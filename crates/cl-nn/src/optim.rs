@@ -1,6 +1,7 @@
 //! Optimizers that change the weights in place and whose state can be saved.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::{DType, Tensor};
 use cl_core::{AdamStep, Error, Params, Result, SgdStep, TensorOps};
@@ -182,30 +183,40 @@ impl Optimizer {
     /// dtype than its parameter. Nothing is changed then.
     pub fn step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
         self.check_step(params, gradients)?;
+        let (mut stepping, mut thetas, mut grads) = (Vec::new(), Vec::new(), Vec::new());
         for (param, gradient) in params.trainable().zip(gradients) {
-            let theta = param.var.as_tensor();
-            if self.is_waiting(&param.name, gradient)? {
-                continue;
-            }
-            match self.config {
-                OptimizerConfig::Sgd { lr, momentum, weight_decay } => {
-                    let step = SgdStep { lr, momentum, weight_decay };
-                    if momentum == 0.0 {
-                        theta.sgd_step(gradient, None, step)?;
-                    } else {
-                        let state = self.state(&param.name, theta)?;
-                        theta.sgd_step(gradient, Some(&state.moments), step)?;
-                    }
-                }
-                OptimizerConfig::Adam { lr, betas, eps, weight_decay, decoupled } => {
-                    let state = self.state(&param.name, theta)?;
-                    let (beta1, beta2) = betas;
-                    let step = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, t: state.t };
-                    theta.adam_step(gradient, &state.moments, step)?;
-                }
+            if !self.is_waiting(&param.name, gradient)? {
+                stepping.push(param.name.as_str());
+                thetas.push(param.var.as_tensor());
+                grads.push(gradient);
             }
         }
-        Ok(())
+        match self.config {
+            OptimizerConfig::Sgd { lr, momentum, weight_decay } => {
+                let step = SgdStep { lr, momentum, weight_decay };
+                if momentum == 0.0 {
+                    return Tensor::sgd_step_all(&thetas, &grads, None, step);
+                }
+                self.count(&stepping, &thetas)?;
+                let velocities: Vec<&Tensor> =
+                    stepping.iter().map(|name| &self.states[*name].moments).collect();
+                Tensor::sgd_step_all(&thetas, &grads, Some(&velocities), step)
+            }
+            OptimizerConfig::Adam { lr, betas, eps, weight_decay, decoupled } => {
+                self.count(&stepping, &thetas)?;
+                let states: Vec<&State> = stepping.iter().map(|name| &self.states[*name]).collect();
+                // Those that began together step together.
+                for same in runs(&states) {
+                    let moments: Vec<&Tensor> =
+                        states[same.clone()].iter().map(|state| &state.moments).collect();
+                    let (beta1, beta2) = betas;
+                    let t = states[same.start].t;
+                    let step = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, t };
+                    Tensor::adam_step_all(&thetas[same.clone()], &grads[same], &moments, step)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Whether a parameter has not begun to step, and does not now.
@@ -257,16 +268,31 @@ impl Optimizer {
         }
     }
 
-    /// The state of a parameter, this step counted in.
-    fn state(&mut self, name: &str, theta: &Tensor) -> Result<&State> {
-        if !self.states.contains_key(name) {
-            let moments = Tensor::zeros(self.state_dims(theta.dims()), theta.dtype(), theta.device())?;
-            self.states.insert(name.to_owned(), State { t: 0, moments });
+    /// Counts a step of these parameters, with a state for those that have none yet.
+    fn count(&mut self, names: &[&str], thetas: &[&Tensor]) -> Result<()> {
+        for (name, theta) in names.iter().zip(thetas) {
+            match self.states.get_mut(*name) {
+                Some(state) => state.t += 1,
+                None => {
+                    let dims = self.state_dims(theta.dims());
+                    let moments = Tensor::zeros(dims, theta.dtype(), theta.device())?;
+                    self.states.insert((*name).to_owned(), State { t: 1, moments });
+                }
+            }
         }
-        let state = self.states.get_mut(name).expect("it was just made");
-        state.t += 1;
-        Ok(state)
+        Ok(())
     }
+}
+
+/// Neighbours that are at the same step.
+fn runs(states: &[&State]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let same = states.chunk_by(|a, b| a.t == b.t);
+    same.map(|run| {
+        start += run.len();
+        start - run.len()..start
+    })
+    .collect()
 }
 
 /// Scales gradients so that their joint Euclidean norm is at most `max_norm`; gives the norm before.

@@ -90,9 +90,8 @@ impl Fisher {
             for (class, weight) in self.classes(&logits.detach(), target, units, rng)? {
                 let class = Tensor::new(&[class as u32], x.device())?;
                 let gradients = params.gradients(&logits.cross_entropy(&class, units, None)?.backward()?)?;
-                for (sum, gradient) in sums.iter().zip(&gradients) {
-                    sum.accumulate_sq(gradient, 1.0, weight / n as f64)?;
-                }
+                let scale = weight / n as f64;
+                Tensor::accumulate_sq_all(&crate::refs(&sums), &crate::refs(&gradients), 1.0, scale)?;
             }
         }
         Ok(sums)
@@ -199,9 +198,9 @@ fn batched(
         let loss =
             forward(&x.narrow(0, start, len)?)?.cross_entropy(&y.narrow(0, start, len)?, units, None)?;
         // Weighted by its samples, so that a short last minibatch counts for what it is.
-        for (sum, gradient) in sums.iter().zip(params.gradients(&loss.backward()?)?) {
-            sum.accumulate_sq(&gradient, 1.0, len as f64 / n as f64)?;
-        }
+        let gradients = params.gradients(&loss.backward()?)?;
+        let scale = len as f64 / n as f64;
+        Tensor::accumulate_sq_all(&crate::refs(&sums), &crate::refs(&gradients), 1.0, scale)?;
     }
     Ok(sums)
 }

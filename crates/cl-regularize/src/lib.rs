@@ -83,6 +83,16 @@ fn penalty(params: &Params, bowls: &[Vec<Quadratic>], scale: f64) -> Result<Tens
     Ok((sum.expect("there is at least one parameter") * scale)?)
 }
 
+/// The trainable parameters, in order, for an operation on all of them.
+fn tensors(params: &Params) -> Vec<&Tensor> {
+    params.trainable().map(|param| param.var.as_tensor()).collect()
+}
+
+/// References to tensors, for an operation on all of them.
+fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
+    tensors.iter().collect()
+}
+
 /// Refuses a list that is not one entry for each trainable parameter.
 fn check_count(what: &'static str, params: &Params, got: usize) -> Result<()> {
     let expected = params.trainable().count();

@@ -43,9 +43,8 @@ impl Running {
         }
         crate::check_tensors("observe", params, &self.window)?;
         let keep = if self.anew { 0.0 } else { 1.0 };
-        for (window, gradient) in self.window.iter().zip(gradients) {
-            window.accumulate_sq(gradient, keep, 1.0 / self.every as f64)?;
-        }
+        let scale = 1.0 / self.every as f64;
+        Tensor::accumulate_sq_all(&crate::refs(&self.window), &crate::refs(gradients), keep, scale)?;
         self.anew = false;
         self.filled += 1;
         Ok(self.filled == self.every)

@@ -84,11 +84,9 @@ impl RWalk {
         crate::check_tensors("after_step", params, gradients)?;
         crate::check_tensors("after_step", params, &self.path)?;
         let full = self.running.observe(params, gradients)?;
-        for (((param, gradient), path), before) in
-            params.trainable().zip(gradients).zip(&self.path).zip(&self.before)
-        {
-            path.path_integral(gradient, param.var.as_tensor(), before)?; // ΔL ← ΔL − g·Δθ (eq. 6)
-        }
+        let (path, before) = (crate::refs(&self.path), crate::refs(&self.before));
+        // ΔL ← ΔL − g·Δθ (eq. 6)
+        Tensor::path_integral_all(&path, &crate::refs(gradients), &crate::tensors(params), &before)?;
         if full {
             self.score(params)?;
             self.running.close()?; // (eq. 10)

@@ -63,12 +63,8 @@ impl Si {
     pub fn after_step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
         crate::check_tensors("after_step", params, gradients)?;
         crate::check_tensors("after_step", params, &self.path)?;
-        for (((param, gradient), path), before) in
-            params.trainable().zip(gradients).zip(&self.path).zip(&self.before)
-        {
-            path.path_integral(gradient, param.var.as_tensor(), before)?;
-        }
-        Ok(())
+        let (path, before) = (crate::refs(&self.path), crate::refs(&self.before));
+        Tensor::path_integral_all(&path, &crate::refs(gradients), &crate::tensors(params), &before)
     }
 
     /// c Σ Ω(θ−θ*)² (eq. 4): a scalar to add to the loss, 0 before the first task ends.

@@ -11,9 +11,12 @@
 //! | [`MEMORY`], `cargo xtask bench memory-speed` | what memories compute, beside PyTorch's |
 //! | [`REPLAY`], `cargo xtask bench replay-speed` | what a replay buffer does, beside the libraries of reinforcement learning |
 //!
+//! [`gpu`] is none: it has no peers, and measures wall time.
+//!
 //! A contest is data: our cases, the peers, what is compared with what, and what we mean to reach. The
 //! peers' side is in `benches/peers/`.
 
+pub mod gpu;
 mod machine;
 mod measure;
 pub mod memory;

@@ -132,6 +132,32 @@ pub(crate) fn check_in_place(op: &'static str, destination: &Tensor, others: &[&
     Ok(())
 }
 
+/// [`check_in_place`] for lists of tensors: as many of `others` as there are destinations.
+pub(crate) fn check_lists(op: &'static str, destinations: &[&Tensor], others: &[&[&Tensor]]) -> Result<()> {
+    for other in others {
+        if other.len() != destinations.len() {
+            let tensors = |n: usize| format!("{n} tensors");
+            return Err(Error::mismatch(op, tensors(destinations.len()), tensors(other.len())));
+        }
+        for (destination, other) in destinations.iter().zip(*other) {
+            check_in_place(op, destination, &[other])?;
+        }
+    }
+    Ok(())
+}
+
+/// The same tensors, contiguous.
+#[cfg(feature = "cuda")]
+pub(crate) fn contiguous(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
+    Ok(tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<_, _>>()?)
+}
+
+/// References to them, for an operation that takes those.
+#[cfg(feature = "cuda")]
+pub(crate) fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
+    tensors.iter().collect()
+}
+
 /// Refuses operands of different shape or dtype.
 pub(crate) fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
     if a.dims() != b.dims() || a.dtype() != b.dtype() {

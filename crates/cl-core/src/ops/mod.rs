@@ -9,6 +9,8 @@ mod accumulate_sq;
 mod adam_step;
 mod cpu;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod descend;
 mod linear;
 mod path_integral;
@@ -87,16 +89,42 @@ pub trait TensorOps: Sized {
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
 
     /// self ← self − η(μv + g + λ·self), in place, and the velocity with it.
-    fn sgd_step(&self, grad: &Self, velocity: Option<&Self>, step: SgdStep) -> Result<()>;
+    fn sgd_step(&self, grad: &Self, velocity: Option<&Self>, step: SgdStep) -> Result<()> {
+        Self::sgd_step_all(&[self], &[grad], velocity.map(|v| [v]).as_ref().map(<[_; 1]>::as_slice), step)
+    }
+
+    /// [`sgd_step`](Self::sgd_step) of many parameters: on a GPU, one launch.
+    fn sgd_step_all(
+        thetas: &[&Self],
+        grads: &[&Self],
+        velocities: Option<&[&Self]>,
+        step: SgdStep,
+    ) -> Result<()>;
 
     /// One step of Adam or AdamW, in place; `moments` (2, ..self) hold m and v.
-    fn adam_step(&self, grad: &Self, moments: &Self, step: AdamStep) -> Result<()>;
+    fn adam_step(&self, grad: &Self, moments: &Self, step: AdamStep) -> Result<()> {
+        Self::adam_step_all(&[self], &[grad], &[moments], step)
+    }
+
+    /// [`adam_step`](Self::adam_step) of many parameters that are at the same step: on a GPU, one launch.
+    fn adam_step_all(thetas: &[&Self], grads: &[&Self], moments: &[&Self], step: AdamStep) -> Result<()>;
 
     /// self ← decay·self + scale·g², in place.
-    fn accumulate_sq(&self, grad: &Self, decay: f64, scale: f64) -> Result<()>;
+    fn accumulate_sq(&self, grad: &Self, decay: f64, scale: f64) -> Result<()> {
+        Self::accumulate_sq_all(&[self], &[grad], decay, scale)
+    }
+
+    /// [`accumulate_sq`](Self::accumulate_sq) of many sums: on a GPU, one launch.
+    fn accumulate_sq_all(sums: &[&Self], grads: &[&Self], decay: f64, scale: f64) -> Result<()>;
 
     /// self ← self − g·(θ − before), before ← θ, in place (Zenke et al. 2017, eq. 3).
-    fn path_integral(&self, grad: &Self, theta: &Self, before: &Self) -> Result<()>;
+    fn path_integral(&self, grad: &Self, theta: &Self, before: &Self) -> Result<()> {
+        Self::path_integral_all(&[self], &[grad], &[theta], &[before])
+    }
+
+    /// [`path_integral`](Self::path_integral) of many parameters: on a GPU, one launch.
+    fn path_integral_all(omegas: &[&Self], grads: &[&Self], thetas: &[&Self], before: &[&Self])
+    -> Result<()>;
 
     /// With `self` the inputs (n, in) of a linear layer and `squares` (n, out) its squared output
     /// gradients: adds the squared gradients of each sample to `weight_sum` (out, in) and `bias_sum`
@@ -137,20 +165,30 @@ impl TensorOps for Tensor {
         quadratic_penalty::quadratic_penalty(self, terms)
     }
 
-    fn sgd_step(&self, grad: &Self, velocity: Option<&Self>, step: SgdStep) -> Result<()> {
-        sgd_step::sgd_step(self, grad, velocity, step)
+    fn sgd_step_all(
+        thetas: &[&Self],
+        grads: &[&Self],
+        velocities: Option<&[&Self]>,
+        step: SgdStep,
+    ) -> Result<()> {
+        sgd_step::sgd_step(thetas, grads, velocities, step)
     }
 
-    fn adam_step(&self, grad: &Self, moments: &Self, step: AdamStep) -> Result<()> {
-        adam_step::adam_step(self, grad, moments, step)
+    fn adam_step_all(thetas: &[&Self], grads: &[&Self], moments: &[&Self], step: AdamStep) -> Result<()> {
+        adam_step::adam_step(thetas, grads, moments, step)
     }
 
-    fn accumulate_sq(&self, grad: &Self, decay: f64, scale: f64) -> Result<()> {
-        accumulate_sq::accumulate_sq(self, grad, decay, scale)
+    fn accumulate_sq_all(sums: &[&Self], grads: &[&Self], decay: f64, scale: f64) -> Result<()> {
+        accumulate_sq::accumulate_sq(sums, grads, decay, scale)
     }
 
-    fn path_integral(&self, grad: &Self, theta: &Self, before: &Self) -> Result<()> {
-        path_integral::path_integral(self, grad, theta, before)
+    fn path_integral_all(
+        omegas: &[&Self],
+        grads: &[&Self],
+        thetas: &[&Self],
+        before: &[&Self],
+    ) -> Result<()> {
+        path_integral::path_integral(omegas, grads, thetas, before)
     }
 
     fn per_sample_sq(&self, squares: &Self, weight_sum: &Self, bias_sum: Option<&Self>) -> Result<()> {

@@ -2,8 +2,9 @@
 //!
 //! Works for `Tensor`, `Var`, and `Option`, `Vec` and `BTreeMap<String, _>` of them. Shape, dtype and every
 //! bit are kept, the payload of NaNs included; the strides, the graph and the device are not: a restored
-//! tensor is contiguous, a leaf, and on the CPU.
+//! tensor is contiguous, a leaf, and on the CPU, or where [`on`] puts it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var, WithDType};
@@ -29,6 +30,40 @@ pub fn deserialize<'de, T: Saved, D: Deserializer<'de>>(deserializer: D) -> Resu
     T::from_data(T::Data::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
+thread_local! {
+    /// Where restored tensors are put.
+    static PLACE: RefCell<Device> = const { RefCell::new(Device::Cpu) };
+}
+
+/// What `restore` gives, with the tensors that it restores on `device`: serde tells those who restore a tensor nothing of where
+/// it should be.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use cl_core::snapshot::{self, Kind, tensor};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Weights(#[serde(with = "cl_core::snapshot::tensor")] Tensor);
+///
+/// const KIND: Kind = Kind::new("example/weights", 1);
+/// let saved = snapshot::to_bytes(KIND, &Weights(Tensor::new(&[1f32, 2.], &Device::Cpu)?))?;
+/// let device = cl_core::device("cpu")?; // or "cuda"
+/// let Weights(restored) = tensor::on(&device, || snapshot::from_bytes(&saved, KIND))?;
+/// assert!(restored.device().same_device(&device));
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+pub fn on<R>(device: &Device, restore: impl FnOnce() -> R) -> R {
+    /// Puts back what was there before, after a panic too.
+    struct Before(Device);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            PLACE.set(std::mem::replace(&mut self.0, Device::Cpu));
+        }
+    }
+    let _before = Before(PLACE.replace(device.clone()));
+    restore()
+}
+
 /// A tensor, or a collection of tensors, that serde can have in the form of [`TensorData`].
 pub trait Saved: Sized {
     /// Its serde form.
@@ -51,7 +86,7 @@ impl Saved for Tensor {
         TensorData::new(self)
     }
     fn from_data(data: TensorData) -> Result<Self> {
-        data.to_tensor()
+        Ok(data.to_tensor()?.to_device(&PLACE.with_borrow(Device::clone))?)
     }
 }
 
@@ -61,7 +96,7 @@ impl Saved for Var {
         TensorData::new(self)
     }
     fn from_data(data: TensorData) -> Result<Self> {
-        Ok(Self::from_tensor(&data.to_tensor()?)?)
+        Ok(Self::from_tensor(&Tensor::from_data(data)?)?)
     }
 }
 

@@ -5,18 +5,26 @@
 //! | F | any, contiguous | f32 or f64, changed |
 //! | g | as F | |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 
-use super::cpu::{check_in_place, for_float, slice, slice_mut, wide};
+use super::cpu::{check_lists, for_float, slice, slice_mut, wide};
 use crate::Result;
 
-pub(super) fn accumulate_sq(sum: &Tensor, grad: &Tensor, decay: f64, scale: f64) -> Result<()> {
-    let grad = &grad.contiguous()?;
-    check_in_place("accumulate_sq", sum, &[grad])?;
-    Ok(sum.inplace_op2(grad, &AccumulateSq { decay, scale })?)
+pub(super) fn accumulate_sq(sums: &[&Tensor], grads: &[&Tensor], decay: f64, scale: f64) -> Result<()> {
+    check_lists("accumulate_sq", sums, &[grads])?;
+    #[cfg(feature = "cuda")]
+    if sums.iter().any(|sum| sum.device().is_cuda()) {
+        return cuda::accumulate_sq(sums, grads, decay, scale);
+    }
+    for (sum, grad) in sums.iter().zip(grads) {
+        sum.inplace_op2(&grad.contiguous()?, &AccumulateSq { decay, scale })?;
+    }
+    Ok(())
 }
 
 struct AccumulateSq {

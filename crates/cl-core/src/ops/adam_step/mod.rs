@@ -10,6 +10,8 @@
 //! | g | as θ | |
 //! | moments | (2, ..θ) | m and v, changed |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +19,7 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 
-use super::cpu::{Real, check_in_place, for_float, slice, slice_mut, wide};
+use super::cpu::{Real, check_in_place, check_lists, for_float, slice, slice_mut, wide};
 use crate::{Error, Result};
 
 /// The coefficients of a step of Adam.
@@ -39,28 +41,45 @@ pub struct AdamStep {
     pub t: u64,
 }
 
-pub(super) fn adam_step(theta: &Tensor, grad: &Tensor, moments: &Tensor, step: AdamStep) -> Result<()> {
-    let grad = &grad.contiguous()?;
-    check_in_place("adam_step", theta, &[grad])?;
-    if moments.dims().first() != Some(&2)
-        || moments.dims()[1..] != *theta.dims()
-        || moments.dtype() != theta.dtype()
-    {
-        return Err(Error::mismatch(
-            "adam_step",
-            format!("moments (2, {:?}) {:?}", theta.dims(), theta.dtype()),
-            format!("{:?} {:?}", moments.dims(), moments.dtype()),
-        ));
+pub(super) fn adam_step(
+    thetas: &[&Tensor],
+    grads: &[&Tensor],
+    moments: &[&Tensor],
+    step: AdamStep,
+) -> Result<()> {
+    check_lists("adam_step", thetas, &[grads])?;
+    if moments.len() != thetas.len() {
+        let (expected, got) = (thetas.len(), moments.len());
+        return Err(Error::mismatch("adam_step", format!("moments of {expected} tensors"), got.to_string()));
+    }
+    for (theta, moments) in thetas.iter().zip(moments) {
+        check_in_place("adam_step", moments, &[])?;
+        if moments.dims().first() != Some(&2)
+            || moments.dims()[1..] != *theta.dims()
+            || moments.dtype() != theta.dtype()
+        {
+            return Err(Error::mismatch(
+                "adam_step",
+                format!("moments (2, {:?}) {:?}", theta.dims(), theta.dtype()),
+                format!("{:?} {:?}", moments.dims(), moments.dtype()),
+            ));
+        }
     }
     if step.t == 0 {
         return Err(Error::invalid("adam_step", "steps are counted from 1"));
     }
-    if theta.elem_count() == 0 {
-        return Ok(()); // candle takes an empty tensor for one that overlaps itself
+    #[cfg(feature = "cuda")]
+    if thetas.iter().any(|theta| theta.device().is_cuda()) {
+        return cuda::adam_step(thetas, grads, moments, &step);
     }
-    // An operation in place has one destination, and this has two: the outer one opens the moments,
-    // the inner one, run from within, the weights.
-    Ok(moments.inplace_op1(&Outer { theta, grad, step })?)
+    for ((theta, grad), moments) in thetas.iter().zip(grads).zip(moments) {
+        if theta.elem_count() > 0 {
+            // candle takes an empty tensor for one that overlaps itself. An operation in place has one destination, and this
+            // has two: the outer one opens the moments, the inner one, run from within, the weights.
+            moments.inplace_op1(&Outer { theta, grad: &grad.contiguous()?, step })?;
+        }
+    }
+    Ok(())
 }
 
 struct Outer<'a> {
@@ -108,18 +127,49 @@ impl<T: Real> InplaceOp2 for Inner<'_, T> {
     }
 }
 
+/// What a step multiplies by, in the type that it is taken in; on the device it is passed as it is.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Coefficients<T> {
+    b1: T,
+    b2: T,
+    c1: T,
+    c2: T,
+    /// η / (1 − β₁ᵗ).
+    size: T,
+    /// √(1 − β₂ᵗ).
+    root: T,
+    eps: T,
+    /// What weight decay adds to the gradient.
+    coupled: T,
+    /// What decoupled weight decay leaves of the weights.
+    shrink: T,
+}
+
+impl<T: Real> Coefficients<T> {
+    fn of(step: &AdamStep) -> Self {
+        let real = T::from_f64;
+        let exponent = step.t.min(i32::MAX as u64) as i32;
+        let (coupled, shrink) = match step.decoupled {
+            true => (T::zero(), real(1.0 - step.lr * step.weight_decay)),
+            false => (real(step.weight_decay), T::one()),
+        };
+        Self {
+            b1: real(step.beta1),
+            b2: real(step.beta2),
+            c1: real(1.0 - step.beta1),
+            c2: real(1.0 - step.beta2),
+            size: real(step.lr / (1.0 - step.beta1.powi(exponent))),
+            root: real((1.0 - step.beta2.powi(exponent)).sqrt()),
+            eps: real(step.eps),
+            coupled,
+            shrink,
+        }
+    }
+}
+
 fn update<T: Real>(theta: &mut [T], grad: &[T], m: &mut [T], v: &mut [T], step: &AdamStep) {
-    let real = T::from_f64;
-    let (b1, b2) = (real(step.beta1), real(step.beta2));
-    let (c1, c2) = (real(1.0 - step.beta1), real(1.0 - step.beta2));
-    let exponent = step.t.min(i32::MAX as u64) as i32;
-    let size = real(step.lr / (1.0 - step.beta1.powi(exponent)));
-    let root = real((1.0 - step.beta2.powi(exponent)).sqrt());
-    let (eps, decay) = (real(step.eps), real(step.weight_decay));
-    let (coupled, shrink) = match step.decoupled {
-        true => (T::zero(), real(1.0 - step.lr * step.weight_decay)),
-        false => (decay, T::one()),
-    };
+    let Coefficients { b1, b2, c1, c2, size, root, eps, coupled, shrink } = Coefficients::<T>::of(step);
     wide(|| {
         for (((t, &g), m), v) in theta.iter_mut().zip(grad).zip(m).zip(v) {
             let g = g + coupled * *t;

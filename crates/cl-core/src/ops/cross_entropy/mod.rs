@@ -14,6 +14,8 @@
 //! pass: they are few, a second exponential is cheaper than keeping a tensor alive.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +34,8 @@ pub(super) fn cross_entropy(
     let op = CrossEntropy { units };
     let logits = logits.contiguous()?;
     Ok(match weights {
-        None => logits.apply_op2(targets, op)?,
-        Some(w) => logits.apply_op3(targets, &w.detach().contiguous()?, op)?,
+        None => logits.apply_op2(&targets.contiguous()?, op)?,
+        Some(w) => logits.apply_op3(&targets.contiguous()?, &w.detach().contiguous()?, op)?,
     })
 }
 
@@ -61,7 +63,9 @@ fn check(logits: &Tensor, targets: &Tensor, units: Units, weights: Option<&Tenso
     if n == 0 {
         return Err(Error::invalid("cross_entropy", "the batch is empty, its mean is not defined"));
     }
-    for &target in targets.to_vec1::<u32>()?.iter() {
+    // On a GPU they are not read back: a target that is no active unit makes the loss NaN there.
+    let on_cpu = if targets.device().is_cpu() { targets.to_vec1::<u32>()? } else { Vec::new() };
+    for target in on_cpu {
         if !units.range(target as usize, outputs).contains(&(target as usize)) {
             return Err(Error::invalid(
                 "cross_entropy targets",
@@ -111,6 +115,12 @@ impl CrossEntropy {
         let (n, outputs) = logits.dims2()?;
         if super::second_order() {
             return self.differentiable_gradient(logits, targets, weights, grad);
+        }
+        #[cfg(feature = "cuda")]
+        if logits.device().is_cuda() {
+            return for_float!("cross_entropy", logits, T => {
+                cuda::gradient::<T>(logits, targets, weights, grad, self.units)
+            });
         }
         for_float!("cross_entropy", logits, T => {
             let scale = grad.to_scalar::<T>()?;
@@ -168,6 +178,17 @@ impl CustomOp2 for CrossEntropy {
         self.forward((z, lz), (y, ly), None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        z: &candle_core::CudaStorage,
+        lz: &Layout,
+        y: &candle_core::CudaStorage,
+        ly: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("cross_entropy", z, T => cuda::loss::<T>((z, lz), (y, ly), None, self.units))
+    }
+
     fn bwd(
         &self,
         logits: &Tensor,
@@ -194,6 +215,19 @@ impl CustomOp3 for CrossEntropy {
         lw: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         self.forward((z, lz), (y, ly), Some((w, lw)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        z: &candle_core::CudaStorage,
+        lz: &Layout,
+        y: &candle_core::CudaStorage,
+        ly: &Layout,
+        w: &candle_core::CudaStorage,
+        lw: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("cross_entropy", z, T => cuda::loss::<T>((z, lz), (y, ly), Some((w, lw)), self.units))
     }
 
     fn bwd(

@@ -14,6 +14,8 @@ mod tests;
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 
 use super::cpu::{Matrix, check_in_place, for_float, matmul_add_scaled, slice, slice_mut, wide};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use crate::{Error, Result};
 
 pub(super) fn descend(
@@ -42,6 +44,10 @@ pub(super) fn descend(
     weight.inplace_op3(&inputs.contiguous()?, &deltas.contiguous()?, &Weight(lr))?;
     if let Some(bias) = bias {
         check_in_place("descend", bias, &[])?;
+        #[cfg(feature = "cuda")]
+        if bias.device().is_cuda() {
+            return Ok(for_float!("descend", bias, T => cuda::add_sum_of_rows::<T>(bias, -lr as T, deltas))?);
+        }
         bias.inplace_op2(&deltas.contiguous()?, &Bias(lr))?;
     }
     Ok(())
@@ -70,6 +76,21 @@ impl InplaceOp3 for Weight {
             let (inputs, deltas) = (Matrix::new(inputs, n, in_), Matrix::new(deltas, n, out));
             matmul_add_scaled(weight, -self.0 as T, deltas.t(), inputs);
             Ok(())
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        weight: &mut candle_core::CudaStorage,
+        lw: &Layout,
+        inputs: &candle_core::CudaStorage,
+        li: &Layout,
+        deltas: &candle_core::CudaStorage,
+        ld: &Layout,
+    ) -> candle_core::Result<()> {
+        for_float!("descend", inputs, T => {
+            cuda::add_product::<T>((weight, lw), -self.0 as T, (deltas, ld), (inputs, li))
         })
     }
 }

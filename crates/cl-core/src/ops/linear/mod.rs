@@ -11,6 +11,8 @@
 //! ∂x = (g∘m)W, which is left out where x is data. ReLU's gradient at 0 is 0, as in PyTorch.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -101,6 +103,10 @@ impl Linear {
             let gx = x.track_op().then(|| g.matmul(w)).transpose()?;
             return Ok((gx, g.t()?.matmul(x)?, g.sum(0)?));
         }
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return for_float!("linear", x, T => cuda::backward::<T>(x, w, y, grad, self.act));
+        }
         let (rows, inputs) = x.dims2()?;
         let outputs = w.dims()[0];
         for_float!("linear", x, T => {
@@ -141,6 +147,19 @@ impl CustomOp3 for Linear {
         self.forward((x, lx), (w, lw), Some((b, lb)))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        lx: &Layout,
+        w: &candle_core::CudaStorage,
+        lw: &Layout,
+        b: &candle_core::CudaStorage,
+        lb: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("linear", x, T => cuda::forward::<T>((x, lx), (w, lw), Some((b, lb)), self.act))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -167,6 +186,17 @@ impl CustomOp2 for Linear {
         lw: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         self.forward((x, lx), (w, lw), None)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        lx: &Layout,
+        w: &candle_core::CudaStorage,
+        lw: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("linear", x, T => cuda::forward::<T>((x, lx), (w, lw), None, self.act))
     }
 
     fn bwd(

@@ -7,6 +7,8 @@
 //! | g, θ | as ω | gradient of the step, parameters after it |
 //! | θ' | as ω | parameters before the step, changed |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -14,14 +16,28 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Tensor};
 
-use super::cpu::{Real, check_in_place, for_float, slice, slice_mut, wide};
+use super::cpu::{Real, check_in_place, check_lists, for_float, slice, slice_mut, wide};
 use crate::Result;
 
-pub(super) fn path_integral(omega: &Tensor, grad: &Tensor, theta: &Tensor, before: &Tensor) -> Result<()> {
-    let (grad, theta) = (&grad.contiguous()?, &theta.contiguous()?);
-    check_in_place("path_integral", omega, &[grad, theta, before])?;
-    check_in_place("path_integral", before, &[])?;
-    Ok(before.inplace_op1(&Outer { omega, grad, theta })?)
+pub(super) fn path_integral(
+    omegas: &[&Tensor],
+    grads: &[&Tensor],
+    thetas: &[&Tensor],
+    before: &[&Tensor],
+) -> Result<()> {
+    check_lists("path_integral", omegas, &[grads, thetas, before])?;
+    for before in before {
+        check_in_place("path_integral", before, &[])?;
+    }
+    #[cfg(feature = "cuda")]
+    if omegas.iter().any(|omega| omega.device().is_cuda()) {
+        return cuda::path_integral(omegas, grads, thetas, before);
+    }
+    for (((omega, grad), theta), before) in omegas.iter().zip(grads).zip(thetas).zip(before) {
+        let (grad, theta) = (&grad.contiguous()?, &theta.contiguous()?);
+        before.inplace_op1(&Outer { omega, grad, theta })?;
+    }
+    Ok(())
 }
 
 struct Outer<'a> {

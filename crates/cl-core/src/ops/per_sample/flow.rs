@@ -3,11 +3,18 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
 
 use crate::ops::cpu::{Matrix, for_float, matmul, slice, wide};
+#[cfg(feature = "cuda")]
+use crate::ops::linear::cuda;
 use crate::{Error, Result};
 
 /// Σ꜀ δₙ꜀²: (n, c, out) → (n, out), outside of the graph.
 pub fn sum_of_squares(deltas: &Tensor) -> Result<Tensor> {
     deltas.dims3()?;
+    #[cfg(feature = "cuda")]
+    if deltas.device().is_cuda() {
+        let deltas = deltas.detach().contiguous()?;
+        return Ok(for_float!("sum_of_squares", deltas, T => cuda::sum_of_squares::<T>(&deltas))?);
+    }
     Ok(deltas.contiguous()?.apply_op1_no_bwd(&SumOfSquares)?)
 }
 
@@ -24,6 +31,12 @@ pub fn backward(deltas: &Tensor, weight: &Tensor, activation: &Tensor) -> Result
     }
     let (deltas, weight, activation) =
         (deltas.reshape((n * c, out))?, weight.contiguous()?, activation.contiguous()?);
+    #[cfg(feature = "cuda")]
+    if deltas.device().is_cuda() {
+        let (below, activation) = (deltas.detach().matmul(&weight.detach())?, activation.detach());
+        for_float!("per_sample::backward", below, T => cuda::mask::<T>(&below, &activation, c))?;
+        return Ok(below.reshape((n, c, in_))?);
+    }
     let below = deltas.contiguous()?.apply_op3_no_bwd(&weight, &activation, &Backward)?;
     Ok(below.reshape((n, c, in_))?)
 }

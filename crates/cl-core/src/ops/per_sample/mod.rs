@@ -24,6 +24,8 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp3, Layout, Tensor};
 pub use flow::{backward, sum_of_squares};
 
 use super::cpu::{Matrix, for_float, matmul_add, slice, slice_mut, wide, with_slice};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use crate::{Error, Result};
 
 pub(super) fn per_sample_sq(
@@ -45,6 +47,15 @@ pub(super) fn per_sample_sq(
                 bias_sum.map(Tensor::dims)
             ),
         ));
+    }
+    #[cfg(feature = "cuda")]
+    if weight_sum.device().is_cuda() {
+        // The operation squares them where it reads them; cuBLAS cannot.
+        weight_sum.inplace_op3(&inputs.contiguous()?.sqr()?, &squares.contiguous()?, &WeightSum)?;
+        if let Some(bias_sum) = bias_sum {
+            for_float!("per_sample_sq", bias_sum, T => cuda::add_sum_of_rows::<T>(bias_sum, 1.0, squares))?;
+        }
+        return Ok(());
     }
     weight_sum.inplace_op3(&inputs.contiguous()?, &squares.contiguous()?, &WeightSum)?;
     if let Some(bias_sum) = bias_sum {
@@ -90,6 +101,22 @@ impl InplaceOp3 for WeightSum {
             let squares = Matrix::new(slice::<T>(squares, lq)?, n, out);
             matmul_add(slice_mut::<T>(sum, ls)?, squares.t(), Matrix::new(&inputs_sq, n, in_));
             Ok(())
+        })
+    }
+
+    /// With inputs that are squared already.
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        sum: &mut candle_core::CudaStorage,
+        ls: &Layout,
+        inputs_sq: &candle_core::CudaStorage,
+        li: &Layout,
+        squares: &candle_core::CudaStorage,
+        lq: &Layout,
+    ) -> candle_core::Result<()> {
+        for_float!("per_sample_sq", squares, T => {
+            cuda::add_product::<T>((sum, ls), 1.0, (squares, lq), (inputs_sq, li))
         })
     }
 }

@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | g, r | lists of equal shapes | gradient and reference gradient; g is changed |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,13 @@ pub fn project(gradient: &[Tensor], reference: &[Tensor], eps: f64) -> Result<Pr
             format!("{} reference gradients", gradient.len()),
             reference.len().to_string(),
         ));
+    }
+    #[cfg(feature = "cuda")]
+    if gradient.iter().any(|g| g.device().is_cuda()) {
+        for (g, r) in gradient.iter().zip(reference) {
+            check_in_place("project", g, &[r])?;
+        }
+        return cuda::project(gradient, reference, eps);
     }
     let (mut dot_sum, mut reference_sq) = (0.0, 0.0);
     for (g, r) in gradient.iter().zip(reference) {

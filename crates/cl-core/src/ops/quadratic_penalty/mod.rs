@@ -11,6 +11,8 @@
 //! pass computes both when a gradient will be asked for.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +77,19 @@ impl CustomOp1 for Penalty {
         Ok((value, Shape::from(())))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        theta: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("quadratic_penalty", theta, T => {
+            let (value, gradient) = cuda::penalty::<T>(theta, layout, &self.terms, self.with_gradient)?;
+            *self.gradient.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = gradient;
+            Ok((value, Shape::from(())))
+        })
+    }
+
     fn bwd(&self, theta: &Tensor, _penalty: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         if super::second_order() {
             let mut sum = theta.zeros_like()?;
@@ -87,6 +102,9 @@ impl CustomOp1 for Penalty {
         let Some(gradient) = gradient.as_ref() else {
             candle_core::bail!("quadratic_penalty: the forward pass left no gradient");
         };
+        if !grad.device().is_cpu() {
+            return Ok(Some(gradient.broadcast_mul(grad)?)); // not read back
+        }
         let scale = grad.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         Ok(Some(if scale == 1.0 { gradient.clone() } else { (gradient * scale)? }))
     }

@@ -9,12 +9,14 @@
 //! | g | as θ | |
 //! | v | as θ | optional, changed |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 
-use super::cpu::{check_in_place, for_float, slice, slice_mut, wide};
+use super::cpu::{check_lists, for_float, slice, slice_mut, wide};
 use crate::Result;
 
 /// The coefficients of a step of stochastic gradient descent.
@@ -29,22 +31,28 @@ pub struct SgdStep {
 }
 
 pub(super) fn sgd_step(
-    theta: &Tensor,
-    grad: &Tensor,
-    velocity: Option<&Tensor>,
+    thetas: &[&Tensor],
+    grads: &[&Tensor],
+    velocities: Option<&[&Tensor]>,
     step: SgdStep,
 ) -> Result<()> {
-    let grad = &grad.contiguous()?;
-    match velocity {
-        None => {
-            check_in_place("sgd_step", theta, &[grad])?;
-            theta.inplace_op2(grad, &Plain(step))?;
-        }
-        Some(v) => {
-            check_in_place("sgd_step", theta, &[grad, v])?;
-            // Two passes, velocity first: an operation in place has one destination.
-            v.inplace_op3(grad, theta, &Velocity(step))?;
-            theta.inplace_op2(v, &Plain(SgdStep { weight_decay: 0.0, ..step }))?;
+    check_lists("sgd_step", thetas, &[grads])?;
+    if let Some(velocities) = velocities {
+        check_lists("sgd_step", velocities, &[thetas])?;
+    }
+    #[cfg(feature = "cuda")]
+    if thetas.iter().any(|theta| theta.device().is_cuda()) {
+        return cuda::sgd_step(thetas, grads, velocities, step);
+    }
+    for (i, (theta, grad)) in thetas.iter().zip(grads).enumerate() {
+        let grad = &grad.contiguous()?;
+        match velocities {
+            None => theta.inplace_op2(grad, &Plain(step))?,
+            Some(velocities) => {
+                // Two passes, velocity first: an operation in place has one destination.
+                velocities[i].inplace_op3(grad, theta, &Velocity(step))?;
+                theta.inplace_op2(velocities[i], &Plain(SgdStep { weight_decay: 0.0, ..step }))?;
+            }
         }
     }
     Ok(())

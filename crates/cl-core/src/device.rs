@@ -1,0 +1,64 @@
+//! A device by its name.
+
+use candle_core::Device;
+
+use crate::{Error, Result};
+
+/// `cpu`, `cuda` (the first GPU) or `cuda:N`. candle's own way to a GPU panics where there is no driver.
+///
+/// ```
+/// assert!(cl_core::device("cpu")?.is_cpu());
+/// assert!(cl_core::device("gpu").is_err());
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Invalid`] for another name, a build without the feature `cuda`, a machine without a driver or without that GPU.
+pub fn device(name: &str) -> Result<Device> {
+    let number = match name.split_once(':') {
+        None if name == "cpu" => return Ok(Device::Cpu),
+        None if name == "cuda" => Some(0),
+        Some(("cuda", number)) => number.parse().ok(),
+        _ => None,
+    };
+    match number {
+        Some(number) => cuda(number),
+        None => Err(Error::invalid(
+            "device",
+            format!("there is none named {name:?}; there are cpu, cuda and cuda:N"),
+        )),
+    }
+}
+
+/// What a device is called: `CPU`, or the GPU's own name.
+///
+/// # Errors
+/// The driver's own.
+pub fn device_name(device: &Device) -> Result<String> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => {
+            let name = cuda.cuda_stream().context().name();
+            name.map_err(|error| Error::invalid("device", format!("its name is not known: {error}")))
+        }
+        Device::Cpu => Ok("CPU".to_owned()),
+        other => Ok(format!("{:?}", other.location())),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(number: usize) -> Result<Device> {
+    let no = |why: String| Error::invalid("device", format!("GPU {number} cannot be used: {why}"));
+    // Without a driver, or another of CUDA's libraries, what looks for it panics.
+    match std::panic::catch_unwind(|| Device::new_cuda(number)) {
+        Ok(device) => device.map_err(|error| no(error.to_string())),
+        Err(_) => Err(no(
+            "CUDA's driver, or its libraries (libcublas, libcurand), are not on this machine".to_owned()
+        )),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Device> {
+    Err(Error::invalid("device", "this program was built without GPUs: build it with `--features cuda`"))
+}
