@@ -41,6 +41,9 @@ pub struct Args {
     /// Where networks learn: cpu, cuda or cuda:N (a GPU needs a build with `--features cuda`)
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
+    /// Let a GPU round the operands of matrix products to TF32, which is faster
+    #[arg(long)]
+    tf32: bool,
     /// Where results and report go (default: bench-out/SUITE, with -TIER behind it where that is not paper)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -73,6 +76,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.jobs.is_some()
             || args.tier != Tier::Paper
             || args.device != "cpu"
+            || args.tf32
             || args.fresh
             || args.diagnose
         {
@@ -90,6 +94,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.seeds.is_some()
             || args.jobs.is_some()
             || args.tier != Tier::Paper
+            || args.tf32
             || args.fresh
             || args.diagnose
         {
@@ -105,6 +110,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.fresh
             || args.tier != Tier::Paper
             || args.device != "cpu"
+            || args.tf32
             || args.diagnose
         {
             bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
@@ -128,6 +134,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         jobs: args.jobs.map_or(cores, |jobs| jobs as usize),
         out: out.clone(),
         device: args.device,
+        tf32: args.tf32,
         diagnose: args.diagnose,
     };
     catch_interrupt()?;

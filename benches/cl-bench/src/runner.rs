@@ -42,6 +42,8 @@ pub struct Options {
     /// Where networks learn, as [`cl_core::device`] has it; the CPU if empty. Numbers of a GPU are not those of the CPU to the
     /// last bit; a stored run of either counts.
     pub device: String,
+    /// Whether a GPU may round the operands of matrix products to TF32 ([`cl_core::allow_tf32`]); the record of a run says so.
+    pub tf32: bool,
     /// Whether each run that is made is watched, and what is wrong with it said and added to `diagnosis.md`. The numbers
     /// of a run are the same; stored runs are not looked at.
     pub diagnose: bool,
@@ -110,6 +112,7 @@ pub fn run(
     let runs = plan(suite, options)?;
     // A method that cannot be made, or a device that is not there, is found before anything is computed.
     let device = open(&options.device)?;
+    cl_core::allow_tf32(options.tf32);
     for run in &runs {
         let method = registry.build(run.row.method, &run.cell.config, run.seed)?;
         if !device.is_cpu() && !method.can_leave_the_cpu() {
@@ -140,6 +143,7 @@ pub fn run(
         failed: Mutex::new(None),
         out: &options.out,
         device: &options.device,
+        tf32: options.tf32,
         diagnosed: options.diagnose.then(Mutex::default),
     };
     std::thread::scope(|scope| {
@@ -179,6 +183,7 @@ struct Shared<'a> {
     failed: Mutex<Option<Error>>,
     out: &'a Path,
     device: &'a str,
+    tf32: bool,
     /// None where runs are not watched.
     diagnosed: Option<Mutex<Diagnosed>>,
 }
@@ -320,7 +325,7 @@ impl Shared<'_> {
             r: outcome.r,
             bits: outcome.bits.filter(|bits| !bits.is_empty()),
             stability: outcome.stability,
-            device: if device.is_cpu() { None } else { Some(cl_core::device_name(device)?) },
+            device: self.device_name(device)?,
             baseline: outcome.baseline,
             train_seconds: clock.wall,
             cpu_seconds: clock.cpu,
@@ -328,6 +333,15 @@ impl Shared<'_> {
             peak_rss_bytes: clock::peak_rss_bytes().unwrap_or(0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
+    }
+
+    /// What a record says of the GPU that it is of.
+    fn device_name(&self, device: &Device) -> Result<Option<String>> {
+        if device.is_cpu() {
+            return Ok(None);
+        }
+        let products = if self.tf32 { ", products in TF32" } else { "" };
+        Ok(Some(cl_core::device_name(device)? + products))
     }
 
     fn stream(&self, run: &Run<'_>) -> Result<Stream> {

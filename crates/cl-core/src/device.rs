@@ -51,11 +51,41 @@ fn cuda(number: usize) -> Result<Device> {
     let no = |why: String| Error::invalid("device", format!("GPU {number} cannot be used: {why}"));
     // Without a driver, or another of CUDA's libraries, what looks for it panics.
     match std::panic::catch_unwind(|| Device::new_cuda(number)) {
-        Ok(device) => device.map_err(|error| no(error.to_string())),
+        Ok(device) => {
+            let device = device.map_err(|error| no(error.to_string()))?;
+            keep_memory(&device).map_err(|error| no(error.to_string()))?;
+            Ok(device)
+        }
         Err(_) => Err(no(
             "CUDA's driver, or its libraries (libcublas, libcurand), are not on this machine".to_owned()
         )),
     }
+}
+
+/// Memory that was freed stays with this process. By default it goes back to the driver whenever the device is waited for, and
+/// coming again costs more than the operation that it is for.
+#[cfg(feature = "cuda")]
+fn keep_memory(device: &Device) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr as _;
+    use candle_core::cuda_backend::cudarc::driver::{result::device, sys};
+
+    let Device::Cuda(cuda) = device else { return Ok(()) };
+    let mut all = u64::MAX;
+    // SAFETY: the attribute is a number of 64 bits, of the pool of a device that has just been opened.
+    unsafe {
+        let pool = device::get_default_mem_pool(cuda.cuda_stream().context().cu_device()).w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result().w()
+    }
+}
+
+/// Whether matrix products of f32 on a GPU may round their operands to TF32, 10 bits behind the point in place of 23: several
+/// times as fast where there are tensor cores for it. For the whole process, off at first; nothing without the feature `cuda`.
+pub fn allow_tf32(allow: bool) {
+    #[cfg(feature = "cuda")]
+    candle_core::cuda_backend::set_gemm_reduced_precision_f32(allow);
+    #[cfg(not(feature = "cuda"))]
+    let _ = allow;
 }
 
 #[cfg(not(feature = "cuda"))]

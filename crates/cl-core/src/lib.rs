@@ -27,7 +27,7 @@ mod seed;
 pub mod snapshot;
 mod units;
 
-pub use device::{device, device_name};
+pub use device::{allow_tf32, device, device_name};
 pub use error::{Error, Result};
 pub use ops::per_sample;
 pub use ops::{Activation, AdamStep, Projection, Quadratic, SgdStep, TensorOps, project};

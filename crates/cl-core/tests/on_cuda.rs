@@ -246,6 +246,46 @@ fn quadratic_penalty() {
 }
 
 #[test]
+fn penalty_added_to_gradients() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in FLOATS {
+        let make = |seed: u64| lists(&sizes(), dtype, 1000 * seed, 0, &gpu);
+        let (g, theta, f, a) = (make(1), make(2), make(3), make(4));
+        for on in [0, 1] {
+            // Parameter i has i mod 4 terms.
+            let terms: Vec<Vec<Quadratic>> = (0..theta[on].len())
+                .map(|i| {
+                    let term = Quadratic { importance: f[on][i].clone(), anchor: a[on][i].clone() };
+                    vec![term; i % 4]
+                })
+                .collect();
+            let terms: Vec<&[Quadratic]> = terms.iter().map(Vec::as_slice).collect();
+            Tensor::add_penalty_gradient_all(&refs(&g[on]), &refs(&theta[on]), &terms, 0.7).unwrap();
+        }
+        for (cpu, gpu) in g[0].iter().zip(&g[1]) {
+            assert_close(&format!("add_penalty_gradient {dtype:?}"), gpu, cpu, tolerance(dtype));
+        }
+    }
+}
+
+#[test]
+fn sums_of_rows() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in FLOATS {
+        for (n, units) in [(1, 1), (128, 10), (257, 33), (5000, 2000), (100_000, 3)] {
+            let rows = normal((n, units), dtype, 1);
+            let there = rows.to_device(&gpu).unwrap().sum_of_rows().unwrap();
+            assert_close(
+                &format!("sum_of_rows {n} {units}"),
+                &there,
+                &rows.sum_of_rows().unwrap(),
+                tolerance(dtype),
+            );
+        }
+    }
+}
+
+#[test]
 fn products_in_place() {
     let Some(gpu) = gpu() else { return };
     for dtype in FLOATS {

@@ -60,8 +60,9 @@ impl Method for Ewc {
 
     /// L = L_task + (λ/2) Σₖ Σ Fₖ(θ−θ*ₖ)² (eq. 3).
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
-        let loss = (learner.loss(batch)? + self.ewc.penalty(learner.net.params())?)?;
-        learner.step(&loss)
+        let gradients = learner.gradients_of(batch)?;
+        self.ewc.add_gradient(learner.net.params(), &gradients)?;
+        learner.apply(&gradients)
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {

@@ -90,14 +90,12 @@ impl Method for Si {
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         let si = self.si.as_mut().expect("begin_task made it");
-        let (loss, penalty) = (learner.loss(batch)?, si.penalty(learner.net.params())?);
+        let task = learner.gradients_of(batch)?;
         let (step, path) = match self.config.gradient {
-            Gradient::Task => learner.gradients_apart(&loss, &penalty)?,
-            Gradient::Whole => {
-                let whole = learner.gradients(&(loss + penalty)?)?;
-                (whole.clone(), whole)
-            }
+            Gradient::Task => (task.iter().map(Tensor::copy).collect::<Result<Vec<_>, _>>()?, task),
+            Gradient::Whole => (task.clone(), task),
         };
+        si.add_gradient(learner.net.params(), &step)?; // to both, where they are the same
         let clipped = |gradients: Vec<Tensor>| -> Result<Vec<Tensor>> {
             let Some(clip) = self.config.clip else { return Ok(gradients) };
             gradients.iter().map(|g| Ok(g.clamp(-clip, clip)?)).collect()

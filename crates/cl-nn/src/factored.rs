@@ -1,7 +1,7 @@
 //! The gradient of a batch as the factors that it is a product of.
 
 use candle_core::{DType, Tensor};
-use cl_core::{Error, Result};
+use cl_core::{Error, Result, TensorOps};
 
 /// The gradient of the loss of a batch, not yet multiplied out: in a linear layer it is δᵀa, with as many rows in both
 /// factors as there are samples. [`Mlp::factored`](crate::Mlp::factored) makes it.
@@ -72,15 +72,9 @@ impl Factored {
                 gradients.push(deltas.t()?.matmul(inputs)?);
             }
             if trained[1] {
-                gradients.push(sum_of_rows(deltas)?);
+                gradients.push(deltas.sum_of_rows()?);
             }
         }
         Ok(gradients)
     }
-}
-
-/// Σₙ of the rows (n, units): (units). candle's own sum over the first dimension took a fifth of the gradient of a batch of
-/// 256.
-pub(crate) fn sum_of_rows(rows: &Tensor) -> Result<Tensor> {
-    Ok(Tensor::ones((1, rows.dim(0)?), rows.dtype(), rows.device())?.matmul(rows)?.squeeze(0)?)
 }

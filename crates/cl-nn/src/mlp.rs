@@ -6,7 +6,7 @@ use cl_core::per_sample::{backward, sum_of_squares};
 use cl_core::{Activation, Error, Params, Result, Rng, SgdStep, TensorOps, Units};
 use serde::{Deserialize, Serialize};
 
-use crate::factored::{Layer, sum_of_rows};
+use crate::factored::Layer;
 use crate::{Factored, Linear, PerSample};
 
 /// Linear layers with ReLU between them, over flat inputs (n, inputs).
@@ -233,7 +233,7 @@ impl Mlp {
                 (false, true) => layer.weight.descend(None, input, deltas, lr),
                 (true, false) => {
                     let step = SgdStep { lr, momentum: 0.0, weight_decay: 0.0 };
-                    layer.bias.sgd_step(&sum_of_rows(deltas)?, None, step)
+                    layer.bias.sgd_step(&deltas.sum_of_rows()?, None, step)
                 }
                 (true, true) => Ok(()),
             }
@@ -424,7 +424,7 @@ impl PerSample for Mlp {
         // |δ aᵀ| is |δ| |a|ᵀ, and its sum over the samples one product.
         self.backward(x, loss, |_, input, deltas| {
             let deltas = deltas.abs()?;
-            found.push([deltas.t()?.matmul(&input.abs()?)?, sum_of_rows(&deltas)?]);
+            found.push([deltas.t()?.matmul(&input.abs()?)?, deltas.sum_of_rows()?]);
             Ok(())
         })?;
         let all = found.into_iter().rev().flatten();

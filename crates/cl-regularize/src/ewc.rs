@@ -62,6 +62,15 @@ impl Ewc {
         crate::penalty(params, &self.bowls, self.config.lambda)
     }
 
+    /// Adds the gradient of [`penalty`](Self::penalty) to gradients of the trainable parameters, in order, in place: what a
+    /// training loop that has the gradients of its loss needs, without a graph.
+    ///
+    /// # Errors
+    /// Another number of gradients, another shape or dtype, gradients that are not contiguous; nothing is changed then.
+    pub fn add_gradient(&self, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        crate::add_gradient(params, &self.bowls, self.config.lambda, gradients)
+    }
+
     /// After a task: holds the parameters where they are, by `fisher`, one tensor for each trainable
     /// parameter, in order. The parameters are not changed.
     ///

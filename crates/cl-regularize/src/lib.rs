@@ -83,6 +83,17 @@ fn penalty(params: &Params, bowls: &[Vec<Quadratic>], scale: f64) -> Result<Tens
     Ok((sum.expect("there is at least one parameter") * scale)?)
 }
 
+/// gradients ← gradients + the gradient of [`penalty`], in place; without a graph, and in few launches on a GPU.
+fn add_gradient(params: &Params, bowls: &[Vec<Quadratic>], scale: f64, gradients: &[Tensor]) -> Result<()> {
+    check_tensors("add_gradient", params, gradients)?;
+    if bowls.is_empty() || scale == 0.0 {
+        return Ok(());
+    }
+    check_count("add_gradient", params, bowls.len())?;
+    let bowls: Vec<&[Quadratic]> = bowls.iter().map(Vec::as_slice).collect();
+    Tensor::add_penalty_gradient_all(&refs(gradients), &tensors(params), &bowls, scale)
+}
+
 /// The trainable parameters, in order, for an operation on all of them.
 fn tensors(params: &Params) -> Vec<&Tensor> {
     params.trainable().map(|param| param.var.as_tensor()).collect()

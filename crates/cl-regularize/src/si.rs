@@ -72,6 +72,15 @@ impl Si {
         crate::penalty(params, &self.bowls, 2.0 * self.config.c)
     }
 
+    /// Adds the gradient of [`penalty`](Self::penalty) to gradients of the trainable parameters, in order, in place: what a
+    /// training loop that has the gradients of its loss needs, without a graph.
+    ///
+    /// # Errors
+    /// Another number of gradients, another shape or dtype, gradients that are not contiguous; nothing is changed then.
+    pub fn add_gradient(&self, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        crate::add_gradient(params, &self.bowls, 2.0 * self.config.c, gradients)
+    }
+
     /// After a task: Ω ← Ω + ω / (Δ² + ξ) with Δ the way from the start of the task (eq. 5), ω ← 0, θ* ← θ.
     /// The parameters are not changed.
     pub fn consolidate(&mut self, params: &Params) -> Result<()> {

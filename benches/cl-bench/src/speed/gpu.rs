@@ -156,7 +156,15 @@ fn of_parameters(sizes: &[usize], device: &Device, rounds: usize, calls: usize) 
         ("accumulate_sq", 3, Box::new(|| Tensor::accumulate_sq_all(&s, &g, 0.9, 0.1))),
         ("path_integral", 6, Box::new(|| Tensor::path_integral_all(&s, &g, &t, &b))),
         (
-            "quadratic_penalty with its gradient",
+            "add_penalty_gradient",
+            5,
+            Box::new(|| {
+                let bowls: Vec<&[Quadratic]> = bowls.iter().map(std::slice::from_ref).collect();
+                Tensor::add_penalty_gradient_all(&g, &t, &bowls, 1.0)
+            }),
+        ),
+        (
+            "quadratic_penalty, with its gradient kept",
             4,
             Box::new(|| {
                 for (theta, bowl) in t.iter().zip(&bowls) {

@@ -88,6 +88,18 @@ pub trait TensorOps: Sized {
     /// ½ Σₖ Σ Fₖ(self − θ*ₖ)² over any number of anchors. A scalar, differentiable in `self`.
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
 
+    /// g ← g + scale·Σₖ Fₖ (θ − θ*ₖ), in place: what the [`quadratic_penalty`](Self::quadratic_penalty) of each parameter, `scale`
+    /// times, adds to gradients that are there already. On a GPU a launch for each k.
+    fn add_penalty_gradient_all(
+        gradients: &[&Self],
+        thetas: &[&Self],
+        terms: &[&[Quadratic]],
+        scale: f64,
+    ) -> Result<()>;
+
+    /// Σₙ of the rows (n, units): (units), outside of the graph.
+    fn sum_of_rows(&self) -> Result<Self>;
+
     /// self ← self − η(μv + g + λ·self), in place, and the velocity with it.
     fn sgd_step(&self, grad: &Self, velocity: Option<&Self>, step: SgdStep) -> Result<()> {
         Self::sgd_step_all(&[self], &[grad], velocity.map(|v| [v]).as_ref().map(<[_; 1]>::as_slice), step)
@@ -163,6 +175,19 @@ impl TensorOps for Tensor {
 
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self> {
         quadratic_penalty::quadratic_penalty(self, terms)
+    }
+
+    fn add_penalty_gradient_all(
+        gradients: &[&Self],
+        thetas: &[&Self],
+        terms: &[&[Quadratic]],
+        scale: f64,
+    ) -> Result<()> {
+        quadratic_penalty::add_gradient(gradients, thetas, terms, scale)
+    }
+
+    fn sum_of_rows(&self) -> Result<Self> {
+        linear::sum_of_rows(self)
     }
 
     fn sgd_step_all(

@@ -7,7 +7,7 @@ use super::{AdamStep, Coefficients};
 use crate::Result;
 use crate::kernels::ADAM_STEP;
 use crate::ops::cpu::{contiguous, for_float, refs};
-use crate::ops::cuda::{grid, launch, stream};
+use crate::ops::cuda::{grid, launch, pointers, stream_at};
 
 // SAFETY: plain numbers, laid out as in C: `Adam_f32` and `Adam_f64` of the kernel.
 unsafe impl<T: DeviceRepr> DeviceRepr for Coefficients<T> {}
@@ -20,10 +20,12 @@ pub(super) fn adam_step(
 ) -> Result<()> {
     let Some(first) = thetas.first() else { return Ok(()) };
     let grads = contiguous(grads)?;
-    let halves = |i| moments.iter().map(|moments| moments.get(i)).collect::<Result<Vec<_>, _>>();
-    let (m, v) = (halves(0)?, halves(1)?);
     Ok(for_float!("adam_step", first, T => {
-        stream::<T, 4>([thetas, &refs(&grads), &refs(&m), &refs(&v)], |device, table, blocks| {
+        let m = pointers::<T>(moments)?;
+        // The second half of (2, ..θ).
+        let v = m.iter().zip(thetas).map(|(m, theta)| m + (theta.elem_count() * size_of::<T>()) as u64).collect();
+        let operands = [pointers::<T>(thetas)?, pointers::<T>(&refs(&grads))?, m, v];
+        stream_at::<4>(thetas, operands, |device, table, blocks| {
             launch!(device, ADAM_STEP, T, "adam_step", grid(blocks, 1), table, Coefficients::<T>::of(step))
         })
     })?)

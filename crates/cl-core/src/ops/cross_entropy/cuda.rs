@@ -69,12 +69,12 @@ pub(super) fn loss<T: Float>(
     Ok((value, shape))
 }
 
-/// The gradient of the logits, `scale` () times.
+/// The gradient of the logits, `scale` () times, if there is one.
 pub(super) fn gradient<T: Float>(
     z: &Tensor,
     y: &Tensor,
     w: Option<&Tensor>,
-    scale: &Tensor,
+    scale: Option<&Tensor>,
     units: Units,
 ) -> Result<Tensor> {
     let (n, outputs) = z.dims2()?;
@@ -92,7 +92,7 @@ pub(super) fn gradient<T: Float>(
             tensor_pointer::<T>(&z)?,
             tensor_pointer::<u32>(&y)?,
             w.as_ref().map(tensor_pointer::<T>).transpose()?.unwrap_or(0),
-            tensor_pointer::<T>(scale)?,
+            scale.map(tensor_pointer::<T>).transpose()?.unwrap_or(0),
             tensor_pointer::<T>(&g)?,
             n as u64,
             outputs as u32,

@@ -65,12 +65,13 @@ __device__ void loss(const T *z, const u32 *y, const T *weights, T *value, u64 n
 
 template <typename T>
 __device__ void gradient(const T *z, const u32 *y, const T *weights, const T *scale, T *g, u64 n, u32 outputs, Units units) {
+    T factor = scale ? *scale : (T)1;
     for (u64 i = (u64)blockIdx.x * WARPS + threadIdx.x / 32; i < n; i += (u64)gridDim.x * WARPS) {
         Range r = range(units, y[i], outputs);
         bool valid = r.holds(y[i]);
         T most, sum;
         softmax<T>(z + i * outputs, r, most, sum);
-        T weight = valid ? (weights ? weights[i] * *scale : *scale / (T)n) : (T)NOT_A_NUMBER;
+        T weight = valid ? (weights ? weights[i] * factor : factor / (T)n) : (T)NOT_A_NUMBER;
         for (u32 j = threadIdx.x % 32; j < outputs; j += 32) {
             T of_unit = r.holds(j) ? exp(z[i * outputs + j] - most) * (weight / sum) : (valid ? (T)0 : weight);
             g[i * outputs + j] = j == y[i] ? of_unit - weight : of_unit;

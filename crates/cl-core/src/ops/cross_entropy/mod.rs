@@ -46,6 +46,12 @@ pub(super) fn gradient(
     weights: Option<&Tensor>,
 ) -> Result<Tensor> {
     check(logits, targets, units, weights)?;
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return Ok(for_float!("cross_entropy", logits, T => {
+            cuda::gradient::<T>(logits, targets, weights, None, units)
+        })?);
+    }
     let one = Tensor::ones((), logits.dtype(), logits.device())?;
     Ok(CrossEntropy { units }.backward(&logits.detach(), targets, weights, &one)?.detach())
 }
@@ -119,7 +125,7 @@ impl CrossEntropy {
         #[cfg(feature = "cuda")]
         if logits.device().is_cuda() {
             return for_float!("cross_entropy", logits, T => {
-                cuda::gradient::<T>(logits, targets, weights, grad, self.units)
+                cuda::gradient::<T>(logits, targets, weights, Some(grad), self.units)
             });
         }
         for_float!("cross_entropy", logits, T => {

@@ -1,13 +1,15 @@
 //! What the kernels of all operations share on the host: pointers, tables of pointers, launches, matrix products.
 //!
 //! A kernel writes through pointers that were taken under a lock for reading. That is sound: they point to memory of the device,
-//! which Rust does not see, and whatever is done with a tensor is done in order, on the one stream of its device.
+//! which Rust does not see, and what a thread does with a tensor is done in order, on its stream. Threads that share tensors of
+//! a GPU must synchronize, with candle's own operations too.
 
 mod compile;
 mod sums;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::collections::hash_map::Entry;
 
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, Gemm, GemmConfig, sys::cublasOperation_t};
 use candle_core::cuda_backend::cudarc::driver::{
@@ -19,7 +21,7 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result, Storage, Tensor};
 pub(crate) use candle_core::cuda_backend::WrapErr;
 pub(crate) use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
 pub(crate) use compile::function;
-pub(crate) use sums::{ColumnSums, add_sum_of_rows, column_sums};
+pub(crate) use sums::{ColumnSums, add_sum_of_rows, column_sums, sum_of_rows};
 
 use super::cpu::Real;
 
@@ -158,13 +160,31 @@ pub(crate) struct Table<const N: usize> {
 // SAFETY: plain numbers, laid out as in C.
 unsafe impl<const N: usize> DeviceRepr for Table<N> {}
 
+/// Where each of these tensors begins, all contiguous.
+pub(crate) fn pointers<T: CudaDType + DeviceRepr>(tensors: &[&Tensor]) -> Result<Vec<u64>> {
+    tensors.iter().map(|tensor| tensor_pointer::<T>(tensor)).collect()
+}
+
 /// Calls `launch` for every [`TENSORS`] tensors: operand n of tensor i is `operands[n][i]`, all contiguous, all n of a tensor of
 /// one size. The launch is of as many blocks as are given.
 pub(crate) fn stream<T: Float, const N: usize>(
     operands: [&[&Tensor]; N],
+    launch: impl FnMut(&CudaDevice, Table<N>, usize) -> Result<()>,
+) -> Result<()> {
+    let mut all: [Vec<u64>; N] = std::array::from_fn(|_| Vec::new());
+    for (pointers_of, operand) in all.iter_mut().zip(operands) {
+        *pointers_of = pointers::<T>(operand)?;
+    }
+    stream_at::<N>(operands[0], all, launch)
+}
+
+/// [`stream`] of operands that begin at these pointers, of the sizes and on the device of `like`.
+pub(crate) fn stream_at<const N: usize>(
+    like: &[&Tensor],
+    operands: [Vec<u64>; N],
     mut launch: impl FnMut(&CudaDevice, Table<N>, usize) -> Result<()>,
 ) -> Result<()> {
-    let full: Vec<usize> = (0..operands[0].len()).filter(|&i| operands[0][i].elem_count() > 0).collect();
+    let full: Vec<usize> = (0..like.len()).filter(|&i| like[i].elem_count() > 0).collect();
     for part in full.chunks(TENSORS) {
         let mut table = Table {
             pointers: [[0; TENSORS]; N],
@@ -175,13 +195,13 @@ pub(crate) fn stream<T: Float, const N: usize>(
         let mut end = 0;
         for (at, &i) in part.iter().enumerate() {
             for (n, operand) in operands.iter().enumerate() {
-                table.pointers[n][at] = tensor_pointer::<T>(operand[i])?;
+                table.pointers[n][at] = operand[i];
             }
-            let size = operands[0][i].elem_count();
+            let size = like[i].elem_count();
             end += size.div_ceil(CHUNK);
             (table.sizes[at], table.ends[at]) = (size as u64, end as u32);
         }
-        launch(&device_of(operands[0][part[0]])?, table, end)?;
+        launch(&device_of(like[part[0]])?, table, end)?;
     }
     Ok(())
 }
@@ -221,14 +241,19 @@ pub(crate) fn add_product<T: Float>(
     unsafe { T::gemm(&blas, config, operands, offsets, c.as_cuda_slice_mut::<T>()?) }
 }
 
-/// Counters for blocks that wait for one another: all 0 before and after each launch.
+/// Counters for blocks that wait for one another: all 0 before and after each launch. Each thread has its own, since candle gives
+/// each thread a stream.
 pub(crate) fn tickets(device: &CudaDevice) -> Result<u64> {
-    static OF_DEVICE: LazyLock<Mutex<HashMap<DeviceId, CudaSlice<u32>>>> = LazyLock::new(Mutex::default);
-    let mut all = OF_DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !all.contains_key(&device.id()) {
-        all.insert(device.id(), device.alloc_zeros(TICKETS)?);
+    thread_local! {
+        static OF_DEVICE: RefCell<HashMap<DeviceId, CudaSlice<u32>>> = RefCell::default();
     }
-    Ok(scratch_pointer(device, &all[&device.id()]))
+    OF_DEVICE.with_borrow_mut(|all| {
+        let slice = match all.entry(device.id()) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(device.alloc_zeros(TICKETS)?),
+        };
+        Ok(scratch_pointer(device, slice))
+    })
 }
 
 /// Room for a number of each block. It is freed behind what was launched before it goes.

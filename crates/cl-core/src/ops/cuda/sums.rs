@@ -74,3 +74,20 @@ pub(crate) fn add_sum_of_rows<T: Float>(out: &Tensor, scale: T, rows: &Tensor) -
     };
     column_sums(&device_of(out)?, sums, n, columns)
 }
+
+/// Σ of the rows (n, columns): (columns).
+pub(crate) fn sum_of_rows<T: Float>(rows: &Tensor, columns: usize) -> Result<Tensor> {
+    let rows = rows.contiguous()?;
+    // SAFETY: the kernel writes all of it; of no rows too.
+    let out = unsafe { Tensor::empty(columns, rows.dtype(), rows.device())? };
+    let sums = ColumnSums {
+        g: tensor_pointer::<T>(&rows)?,
+        y: 0,
+        masked: 0,
+        out: tensor_pointer::<T>(&out)?,
+        keep: T::zero(),
+        scale: T::one(),
+    };
+    column_sums(&device_of(&out)?, sums, rows.dim(0)?, columns)?;
+    Ok(out)
+}

@@ -13,10 +13,13 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
+mod rows;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+
+pub(super) use rows::sum_of_rows;
 
 use super::cpu::for_float;
 use crate::{Error, Result};

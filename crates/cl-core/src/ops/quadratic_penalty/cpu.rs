@@ -37,6 +37,28 @@ pub(super) fn penalty<T: Real>(
     Ok((0.5 * total, gradient))
 }
 
+/// g ← g + scale·Σₖ Fₖ(θ−θ*ₖ).
+pub(super) fn add_gradient<T: Real>(g: &mut [T], theta: &[T], terms: &[Quadratic], scale: T) -> Result<()> {
+    open(terms, &[], &mut |terms| {
+        let mut sums = vec![T::zero(); BLOCK.min(theta.len())];
+        for start in (0..theta.len()).step_by(BLOCK) {
+            let block = start..(start + BLOCK).min(theta.len());
+            let (theta, g) = (&theta[block.clone()], &mut g[block.clone()]);
+            let sums = &mut sums[..theta.len()];
+            sums.fill(T::zero());
+            for (importance, anchor) in terms {
+                let (f, a) = (&importance[block.clone()], &anchor[block.clone()]);
+                wide(|| {
+                    for (((sum, &t), &f), &a) in sums.iter_mut().zip(theta).zip(f).zip(a) {
+                        *sum += f * (t - a);
+                    }
+                });
+            }
+            wide(|| g.iter_mut().zip(&*sums).for_each(|(g, &sum)| *g += sum * scale));
+        }
+    })
+}
+
 /// Importance and anchor of a bowl.
 type Slices<'a, T> = (&'a [T], &'a [T]);
 

@@ -6,9 +6,10 @@ use candle_core::{CudaStorage, Layout, Result, Shape, Storage, Tensor};
 
 use super::Quadratic;
 use crate::kernels::QUADRATIC_PENALTY;
+use crate::ops::cpu::{contiguous, for_float, refs};
 use crate::ops::cuda::{
-    Float, TENSORS, THREADS, blocks, grid, launch, partials, pointer, room, scratch_pointer, tensor_pointer,
-    tickets,
+    Float, TENSORS, THREADS, blocks, grid, launch, partials, pointer, room, scratch_pointer, stream,
+    tensor_pointer, tickets,
 };
 
 /// Elements that a thread reads of each operand at a time.
@@ -73,4 +74,28 @@ pub(super) fn penalty<T: Float>(
     let shape: Shape = layout.shape().clone();
     let tensor = |g| Tensor::from_storage(Storage::Cuda(g), shape, BackpropOp::none(), false);
     Ok((value, gradient.map(tensor)))
+}
+
+/// g ← g + scale·Σₖ Fₖ (θ − θ*ₖ): a launch for the first terms of all tensors, one for the second ones, and so on.
+pub(super) fn add_gradient(
+    gradients: &[&Tensor],
+    thetas: &[&Tensor],
+    terms: &[Vec<Quadratic>],
+    scale: f64,
+) -> crate::Result<()> {
+    let Some(first) = gradients.first() else { return Ok(()) };
+    let thetas = contiguous(thetas)?;
+    let most = terms.iter().map(Vec::len).max().unwrap_or(0);
+    for k in 0..most {
+        let with: Vec<usize> = (0..terms.len()).filter(|&i| terms[i].len() > k).collect();
+        let of = |f: &dyn Fn(usize) -> Tensor| -> Vec<Tensor> { with.iter().map(|&i| f(i)).collect() };
+        let (g, t) = (of(&|i| gradients[i].clone()), of(&|i| thetas[i].clone()));
+        let (f, a) = (of(&|i| terms[i][k].importance.clone()), of(&|i| terms[i][k].anchor.clone()));
+        for_float!("add_penalty_gradient", first, T => {
+            stream::<T, 4>([&refs(&g), &refs(&t), &refs(&f), &refs(&a)], |device, table, blocks| {
+                launch!(device, QUADRATIC_PENALTY, T, "add_penalty_gradient", grid(blocks, 1), table, scale as T)
+            })
+        })?;
+    }
+    Ok(())
 }

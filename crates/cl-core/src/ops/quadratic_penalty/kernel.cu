@@ -40,6 +40,7 @@ __device__ void penalty(const Terms &terms, const T *theta, T *gradient, T *valu
     u64 packs = aligned ? n / W : 0;
     u64 thread = (u64)blockIdx.x * THREADS + threadIdx.x, threads = (u64)gridDim.x * THREADS;
     double mine = 0;
+#pragma unroll 2
     for (u64 pack = thread; pack < packs; pack += threads) bowls<T, W>(terms, theta, gradient, pack * W, mine);
     for (u64 i = packs * W + thread; i < n; i += threads) bowls<T, 1>(terms, theta, gradient, i, mine);
     mine = block_sum(mine);
@@ -55,5 +56,10 @@ __device__ void penalty(const Terms &terms, const T *theta, T *gradient, T *valu
         quadratic_penalty_##NAME(const __grid_constant__ Terms terms, const T *theta, T *gradient, T *value, u64 n,            \
                                  double *partial, u32 *ticket) {                                                               \
         penalty<T>(terms, theta, gradient, value, n, partial, ticket);                                                         \
+    }                                                                                                                          \
+    /* g, θ, F, θ* of one term. */                                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                      \
+        add_penalty_gradient_##NAME(const __grid_constant__ Table<4> table, T scale) {                                         \
+        stream<T, 4, 1>(table, [=](T *x) { x[0] += x[2] * (x[1] - x[3]) * scale; });                                           \
     }
 FOR_FLOATS(KERNEL)

@@ -8,7 +8,8 @@
 //! | penalty | () | |
 //!
 //! ∂θ = Σₖ Fₖ (θ − θ*ₖ). Value and gradient read the same memory, and memory is the cost: the forward
-//! pass computes both when a gradient will be asked for.
+//! pass computes both when a gradient will be asked for. Where the gradient of the rest of the loss is there already, it is
+//! added to in place, without a graph: g ← g + scale·∂θ.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -18,9 +19,9 @@ mod tests;
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, InplaceOp2, Layout, Shape, Tensor};
 
-use super::cpu::{for_float, same_shape, slice};
+use super::cpu::{check_lists, for_float, same_shape, slice, slice_mut};
 use crate::{Error, Result};
 
 /// A quadratic bowl: how much each parameter matters, and where it should stay.
@@ -35,22 +36,76 @@ pub struct Quadratic {
 }
 
 pub(super) fn quadratic_penalty(theta: &Tensor, terms: &[Quadratic]) -> Result<Tensor> {
-    for term in terms {
-        same_shape("quadratic_penalty", theta, &term.importance)?;
-        same_shape("quadratic_penalty", theta, &term.anchor)?;
-        if term.importance.track_op() || term.anchor.track_op() {
-            return Err(Error::invalid(
-                "quadratic_penalty",
-                "importance and anchor are data, no gradient reaches them: detach() them",
-            ));
-        }
-    }
-    let terms = terms
-        .iter()
-        .map(|t| Ok(Quadratic { importance: t.importance.contiguous()?, anchor: t.anchor.contiguous()? }))
-        .collect::<Result<Vec<_>>>()?;
+    let terms = checked("quadratic_penalty", theta, terms)?;
     let op = Penalty { terms, with_gradient: theta.track_op(), gradient: Mutex::new(None) };
     Ok(theta.contiguous()?.apply_op1(op)?)
+}
+
+/// g ← g + scale·Σₖ Fₖ (θ − θ*ₖ) in place.
+pub(super) fn add_gradient(
+    gradients: &[&Tensor],
+    thetas: &[&Tensor],
+    terms: &[&[Quadratic]],
+    scale: f64,
+) -> Result<()> {
+    const NAME: &str = "add_penalty_gradient";
+    check_lists(NAME, gradients, &[thetas])?;
+    if terms.len() != thetas.len() {
+        let (expected, got) = (thetas.len(), terms.len());
+        return Err(Error::mismatch(NAME, format!("terms of {expected} tensors"), got.to_string()));
+    }
+    let terms = thetas.iter().zip(terms).map(|(theta, terms)| checked(NAME, theta, terms));
+    let terms = terms.collect::<Result<Vec<_>>>()?;
+    #[cfg(feature = "cuda")]
+    if gradients.iter().any(|g| g.device().is_cuda()) {
+        return cuda::add_gradient(gradients, thetas, &terms, scale);
+    }
+    for ((gradient, theta), terms) in gradients.iter().zip(thetas).zip(&terms) {
+        if gradient.elem_count() > 0 {
+            gradient.inplace_op2(&theta.contiguous()?, &AddGradient { terms, scale })?;
+        }
+    }
+    Ok(())
+}
+
+/// The terms, contiguous, if they fit a parameter.
+fn checked(op: &'static str, theta: &Tensor, terms: &[Quadratic]) -> Result<Vec<Quadratic>> {
+    for term in terms {
+        same_shape(op, theta, &term.importance)?;
+        same_shape(op, theta, &term.anchor)?;
+        if term.importance.track_op() || term.anchor.track_op() {
+            let why = "importance and anchor are data, no gradient reaches them: detach() them";
+            return Err(Error::invalid(op, why));
+        }
+    }
+    let contiguous = |t: &Quadratic| {
+        Ok(Quadratic { importance: t.importance.contiguous()?, anchor: t.anchor.contiguous()? })
+    };
+    terms.iter().map(contiguous).collect()
+}
+
+struct AddGradient<'a> {
+    terms: &'a [Quadratic],
+    scale: f64,
+}
+
+impl InplaceOp2 for AddGradient<'_> {
+    fn name(&self) -> &'static str {
+        "add_penalty_gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gradient: &mut CpuStorage,
+        lg: &Layout,
+        theta: &CpuStorage,
+        lt: &Layout,
+    ) -> candle_core::Result<()> {
+        for_float!("add_penalty_gradient", theta, T => {
+            let (gradient, theta) = (slice_mut::<T>(gradient, lg)?, slice::<T>(theta, lt)?);
+            cpu::add_gradient(gradient, theta, self.terms, self.scale as T)
+        })
+    }
 }
 
 struct Penalty {

@@ -77,3 +77,48 @@ fn what_does_not_fit_is_refused() {
     let bowl = Quadratic { importance: tracked.as_tensor().clone(), anchor: theta.as_detached_tensor() };
     assert!(theta.quadratic_penalty(&[bowl]).unwrap_err().to_string().contains("detach"));
 }
+
+/// Added in place, it is what a backward pass gives; parameters without terms, and several with many, in one call.
+#[test]
+fn added_to_gradients() {
+    for dtype in [DType::F32, DType::F64] {
+        let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-12 };
+        let shapes: [&[usize]; 4] = [&[3, 5], &[0], &[4099], &[7]];
+        let counts = [2, 1, 3, 0];
+        let thetas: Vec<Var> = (0..).zip(shapes).map(|(i, shape)| normal(shape, dtype, i)).collect();
+        let before: Vec<Tensor> =
+            (50..).zip(shapes).map(|(i, shape)| normal(shape, dtype, i).as_detached_tensor()).collect();
+        let bowls: Vec<Vec<Quadratic>> =
+            shapes.iter().zip(counts).map(|(shape, n)| bowls(shape, dtype, n)).collect();
+        let after: Vec<Tensor> = before.iter().map(|g| g.copy().unwrap()).collect();
+        let terms: Vec<&[Quadratic]> = bowls.iter().map(Vec::as_slice).collect();
+        let g: Vec<&Tensor> = after.iter().collect();
+        let t: Vec<&Tensor> = thetas.iter().map(Var::as_tensor).collect();
+        Tensor::add_penalty_gradient_all(&g, &t, &terms, 0.3).unwrap();
+        for (i, theta) in thetas.iter().enumerate().filter(|(i, _)| shapes[*i] != [0] && counts[*i] > 0) {
+            let loss = (theta.quadratic_penalty(&bowls[i]).unwrap() * 0.3).unwrap();
+            let grads = loss.backward().unwrap();
+            let expected = (&before[i] + grads.get(theta).unwrap()).unwrap();
+            assert_close(&after[i], &expected, tolerance);
+        }
+        assert_close(&after[3], &before[3], 0.0);
+    }
+}
+
+#[test]
+fn what_does_not_fit_changes_nothing() {
+    let theta = normal(&[4], DType::F32, 1).as_detached_tensor();
+    let gradient = theta.copy().unwrap();
+    let right = bowls(&[4], DType::F32, 1);
+    let add = |g: &[&Tensor], t: &[&Tensor], terms: &[&[Quadratic]]| {
+        Tensor::add_penalty_gradient_all(g, t, terms, 1.0).unwrap_err().to_string()
+    };
+    assert!(add(&[&gradient], &[&theta], &[]).contains("terms of 1"));
+    assert!(add(&[&gradient], &[], &[&right]).contains("1 tensors"));
+    let other = bowls(&[5], DType::F32, 1);
+    assert!(add(&[&gradient, &gradient], &[&theta, &theta], &[&right, &other]).contains("[5]"));
+    let tracked = normal(&[4], DType::F32, 2);
+    let tracked = [Quadratic { importance: tracked.as_tensor().clone(), anchor: theta.clone() }];
+    assert!(add(&[&gradient], &[&theta], &[&tracked]).contains("detach"));
+    assert_close(&gradient, &theta, 0.0);
+}
