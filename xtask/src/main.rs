@@ -4,6 +4,8 @@ mod advise;
 mod bench;
 mod cliffwalk;
 mod data;
+#[cfg(feature = "kernels")]
+mod kernels;
 mod speed;
 mod watch;
 
@@ -29,6 +31,9 @@ enum Command {
     Advise(advise::Args),
     /// Lists, fetches and verifies data sets
     Data(data::Args),
+    /// Compiles every CUDA kernel by NVRTC, which needs no GPU
+    #[cfg(feature = "kernels")]
+    Kernels,
 }
 
 fn main() -> std::process::ExitCode {
@@ -36,6 +41,8 @@ fn main() -> std::process::ExitCode {
         Command::Bench(args) => bench::main(args),
         Command::Advise(args) => advise::main(args),
         Command::Data(args) => data::main(args),
+        #[cfg(feature = "kernels")]
+        Command::Kernels => kernels::main(),
     };
     match result {
         Ok(code) => code,

@@ -1,6 +1,6 @@
 //! Runs a suite: what is not in the results file yet, many runs at once, one thread each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -528,13 +528,20 @@ fn report<'r>(suite: &Suite, runs: &[Run<'_>], record: impl Fn(&Key) -> Option<&
             tables.push(Table { scenario: scenario.to_string(), rows });
         }
     }
+    let mut notes: Vec<String> = suite.notes.iter().map(|&note| note.to_owned()).collect();
+    let records = || tables.iter().flat_map(|table| &table.rows).flat_map(|row| &row.records);
+    let devices: BTreeSet<&str> = records().filter_map(|record| record.device.as_deref()).collect();
+    for device in devices {
+        let runs = records().filter(|record| record.device.as_deref() == Some(device)).count();
+        notes.push(format!("{runs} runs of {} were made on a GPU: {device}.", records().count()));
+    }
     Report {
         title: suite.title.to_owned(),
         suite: suite.name.to_owned(),
         source: suite.source.to_owned(),
         protocol: in_words::protocol(suite),
         tables,
-        notes: suite.notes.iter().map(|&note| note.to_owned()).collect(),
+        notes,
     }
 }
 
