@@ -11,15 +11,16 @@ use cl_bench::runner::{self, Options};
 use cl_bench::suites;
 use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
-use cl_bench::{cliffwalk, diagnosis};
+use cl_bench::diagnosis;
 use cl_data::Scenario;
 use cl_methods::Registry;
 
+use crate::study::STUDIES;
 use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
+    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -80,7 +81,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return crate::speed::main(contest, args.speed, args.out, args.check, &STOP);
     }
     args.speed.refuse_for_suites()?;
-    if args.suite == cliffwalk::NAME {
+    if let Some((name, _, run)) = STUDIES.into_iter().find(|(name, ..)| *name == args.suite) {
         if args.scenario.is_some()
             || !args.methods.is_empty()
             || args.jobs.is_some()
@@ -88,10 +89,13 @@ pub fn main(args: Args) -> Result<ExitCode> {
             || args.tier != Tier::Paper
             || args.diagnose
         {
-            bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
+            bail!("{name} takes --seeds, --out and --check, no other flag");
+        }
+        if let Some(code) = one_thread_each()? {
+            return Ok(code);
         }
         catch_interrupt()?;
-        return crate::cliffwalk::main(args.seeds, args.out, args.check, &STOP);
+        return crate::study::main(name, run, args.seeds, args.out, args.check, &STOP);
     }
     let suite = args.tier.of(suites::suite(&args.suite)?);
     if let Some(code) = one_thread_each()? {
@@ -179,7 +183,9 @@ fn list() -> ExitCode {
             println!("    {:<18} {}", row.name, scenarios.join(" "));
         }
     }
-    println!("{}: updates that prioritized replay needs", cliffwalk::NAME);
+    for (name, what, _) in STUDIES {
+        println!("{name}: {what}");
+    }
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");
     println!("memory-speed: what memories compute, with --peers beside PyTorch's");

@@ -2,9 +2,9 @@
 
 mod advise;
 mod bench;
-mod cliffwalk;
 mod data;
 mod speed;
+mod study;
 mod watch;
 
 use clap::{Parser, Subcommand};

@@ -4,7 +4,7 @@ use cl_core::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::study::Study;
+use super::study::{Figure, Study};
 use super::svg;
 use super::view::{Grid, Section, View};
 
@@ -35,21 +35,23 @@ pub fn render(view: &View<'_>) -> Result<String> {
 /// A report without matrices.
 pub fn study(study: &Study) -> Result<String> {
     let sections = study.sections.iter().map(|section| {
-        context! {
-            heading => section.heading,
-            grid => grid(&section.grid),
-            wide => svg::log_log(&section.series, study.axes, WIDE),
-            narrow => svg::log_log(&section.series, study.axes, NARROW),
-        }
+        let (wide, narrow, caption) = match &section.figure {
+            Figure::Chart { series, axes, caption } => {
+                let chart = |width| svg::chart(series, axes, width);
+                (chart(WIDE), Some(chart(NARROW)), (*caption).to_owned())
+            }
+            Figure::Drawing { svg, caption } => (svg.clone(), None, caption.clone()),
+            Figure::None => (String::new(), None, String::new()),
+        };
+        context! { heading => section.heading, grid => grid(&section.grid), wide, narrow, caption }
     });
     let page = context! {
         title => study.title,
         suite => study.suite,
         source => study.source,
-        headline => &study.headline,
-        claims => grid(&study.claims),
+        headline => study.headline(),
+        claims => grid(&study.claims_grid()),
         sections => sections.collect::<Vec<_>>(),
-        caption => study.caption,
         protocol => &study.protocol,
         notes => &study.notes,
     };

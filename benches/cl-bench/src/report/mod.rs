@@ -6,7 +6,7 @@
 
 mod html;
 mod markdown;
-pub(crate) mod study;
+pub mod study;
 mod summary;
 pub(crate) mod svg;
 pub(crate) mod text;

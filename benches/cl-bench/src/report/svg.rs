@@ -1,5 +1,5 @@
-//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves, and effort against
-//! size on logarithmic axes.
+//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves, and medians against
+//! a size on axes of either kind.
 //!
 //! Colours of curves come from the page's style sheet (classes `s0` to `s7`), so that they follow light
 //! and dark. Colour is never the only sign: curves have marks of different shapes, dashes beyond the
@@ -216,15 +216,18 @@ fn names(
     }
 }
 
-/// One curve of [`log_log`].
+/// One curve of a [`chart`].
+#[derive(Debug)]
 pub struct Series {
     pub name: String,
-    /// Nowhere zero or less; x ascends.
+    /// x ascends; on a logarithmic axis nothing is zero or less.
     pub points: Vec<Point>,
+    /// What should be, rather than what was measured: a dotted line without marks.
+    pub theory: bool,
 }
 
 /// A median over runs, between the smallest and the largest.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Point {
     pub x: f64,
     pub low: f64,
@@ -232,9 +235,83 @@ pub struct Point {
     pub high: f64,
 }
 
-/// What grows how fast: medians against a size, both axes logarithmic, a line at every power of ten; a band
-/// from the smallest to the largest run. A curve may end early.
-pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) -> String {
+impl Point {
+    /// One number, which nothing varies.
+    pub fn exact(x: f64, y: f64) -> Self {
+        Self { x, low: y, median: y, high: y }
+    }
+}
+
+/// What is written along an edge, and how it is divided.
+#[derive(Debug, Clone, Copy)]
+pub struct Axis {
+    pub name: &'static str,
+    logarithmic: bool,
+}
+
+impl Axis {
+    pub fn log(name: &'static str) -> Self {
+        Self { name, logarithmic: true }
+    }
+
+    pub fn linear(name: &'static str) -> Self {
+        Self { name, logarithmic: false }
+    }
+
+    /// The axis for all these intervals, with some room at both ends.
+    fn over(self, intervals: impl Iterator<Item = (f64, f64)>) -> Range {
+        let none = (f64::INFINITY, f64::NEG_INFINITY);
+        let (low, high) = intervals.fold(none, |all, i| (all.0.min(i.0), all.1.max(i.1)));
+        let (low, high) = match (self.logarithmic, low <= high) {
+            (true, true) => (low / 1.4, high * 1.4),
+            (false, true) => {
+                let room = if high > low { 0.04 * (high - low) } else { 0.5 };
+                (low - room, high + room)
+            }
+            (_, false) => (1.0, 10.0),
+        };
+        Range { low, high, logarithmic: self.logarithmic }
+    }
+}
+
+/// What an axis shows.
+struct Range {
+    low: f64,
+    high: f64,
+    logarithmic: bool,
+}
+
+impl Range {
+    /// Where a value stands, from 0 to 1.
+    fn along(&self, value: f64) -> f64 {
+        let Self { low, high, logarithmic } = *self;
+        if logarithmic { (value / low).ln() / (high / low).ln() } else { (value - low) / (high - low) }
+    }
+
+    /// What is written beside it, and where: powers of ten, with their doubles and halves where there are few.
+    fn ticks(&self) -> Vec<(String, f64)> {
+        let Self { low, high, logarithmic } = *self;
+        if !logarithmic {
+            let step = 10_f64.powf(((high - low) / 6.0).log10().floor());
+            let step = [1.0, 2.0, 5.0].map(|k| k * step).into_iter().find(|s| (high - low) / s <= 6.0);
+            let step = step.unwrap_or(high - low);
+            let decimals = (-step.log10().floor()).max(0.0) as usize;
+            let ticks = (low / step).ceil() as i64..=(high / step).floor() as i64;
+            let tick = |k| (format!("{:.decimals$}", k as f64 * step), k as f64 * step);
+            return ticks.map(tick).collect();
+        }
+        let powers: Vec<_> = powers(low, high).collect();
+        if powers.len() >= 2 {
+            return powers;
+        }
+        let around = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
+        let all = around.flat_map(|power| [1.0, 2.0, 5.0].map(|k| k * 10_f64.powi(power)));
+        all.filter(|v| (low..=high).contains(v)).map(|v| (format!("{}", (v * 1e9).round() / 1e9), v)).collect()
+    }
+}
+
+/// Medians against a size, with a band from the smallest to the largest run. A curve may end early.
+pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> String {
     let labels: Vec<String> = series.iter().map(|s| s.name.clone()).collect();
     let longest = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
     let right = (longest as f64 * 6.9 + 34.0).min(width * 0.45);
@@ -242,31 +319,35 @@ pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) ->
     let height = (width * 0.58).clamp(270.0, 430.0).max(top + bottom + 15.0 * series.len() as f64);
 
     let points = || series.iter().flat_map(|s| &s.points);
-    let (x_low, x_high) = extent(points().map(|p| (p.x, p.x)));
-    let (y_low, y_high) = extent(points().map(|p| (p.low, p.high)));
-    let along = |value: f64, low: f64, high: f64| (value / low).ln() / (high / low).ln();
-    let x = |value: f64| left + along(value, x_low, x_high) * (width - left - right);
-    let y = |value: f64| height - bottom - along(value, y_low, y_high) * (height - top - bottom);
+    let (across, up) =
+        (x_axis.over(points().map(|p| (p.x, p.x))), y_axis.over(points().map(|p| (p.low, p.high))));
+    let x = |value: f64| left + across.along(value) * (width - left - right);
+    let y = |value: f64| height - bottom - up.along(value) * (height - top - bottom);
 
-    let mut svg = Svg::new(width, height, "curves", &format!("{y_axis}, against {x_axis}"));
-    svg.text(0.0, 12.0, r#"class="tick""#, y_axis);
-    for (power, value) in powers(y_low, y_high) {
+    let mut svg = Svg::new(width, height, "curves", &format!("{}, against {}", y_axis.name, x_axis.name));
+    svg.text(0.0, 12.0, r#"class="tick""#, y_axis.name);
+    for (written, value) in up.ticks() {
         svg.line("grid", (left, y(value)), (width - right, y(value)));
-        svg.text(left - 7.0, y(value) + 4.0, r#"class="tick" text-anchor="end""#, &power);
+        svg.text(left - 7.0, y(value) + 4.0, r#"class="tick" text-anchor="end""#, &written);
     }
-    for (power, value) in powers(x_low, x_high) {
+    for (written, value) in across.ticks() {
         svg.line("grid", (x(value), top), (x(value), height - bottom));
-        svg.text(x(value), height - bottom + 18.0, r#"class="tick" text-anchor="middle""#, &power);
+        svg.text(x(value), height - bottom + 18.0, r#"class="tick" text-anchor="middle""#, &written);
     }
     let middle = r#"class="tick" text-anchor="middle""#;
-    svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis);
+    svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis.name);
 
-    for (k, Series { points, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty()) {
+    for (k, Series { points, theory, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty()) {
         let class = |part: &str| format!("{part} s{}{}", k % HUES, if k >= HUES { " dashed" } else { "" });
+        let curve = points.iter().map(|p| (x(p.x), y(p.median)));
+        if *theory {
+            svg.path(&format!("{} level", class("curve")), curve, false);
+            continue;
+        }
         let upper = points.iter().map(|p| (x(p.x), y(p.high)));
         let lower = points.iter().rev().map(|p| (x(p.x), y(p.low)));
         svg.path(&class("band"), upper.chain(lower), true);
-        svg.path(&class("curve"), points.iter().map(|p| (x(p.x), y(p.median))), false);
+        svg.path(&class("curve"), curve, false);
         for p in points {
             mark(&mut svg, k, &class("mark"), (x(p.x), y(p.median)));
         }
@@ -277,12 +358,6 @@ pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) ->
     let ends: Vec<_> = series.iter().map(end).collect();
     names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
     svg.finish()
-}
-
-/// The range of a logarithmic axis for all these intervals, with some room at both ends.
-fn extent(intervals: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    let all = intervals.fold((f64::INFINITY, 0.0), |all: (f64, f64), i| (all.0.min(i.0), all.1.max(i.1)));
-    if all.0 > all.1 { (1.0, 10.0) } else { (all.0 / 1.4, all.1 * 1.4) }
 }
 
 /// The powers of ten within a range, as they are written.
@@ -441,9 +516,12 @@ mod tests {
         assert!(scale(&[]).1 > scale(&[]).0);
     }
 
+    const AXES: [Axis; 2] =
+        [Axis { name: "size", logarithmic: true }, Axis { name: "effort", logarithmic: true }];
+
     fn series(name: &str, points: &[(f64, f64)]) -> Series {
         let point = |&(x, median): &(f64, f64)| Point { x, low: median / 2.0, median, high: median * 2.0 };
-        Series { name: name.into(), points: points.iter().map(point).collect() }
+        Series { name: name.into(), points: points.iter().map(point).collect(), theory: false }
     }
 
     #[test]
@@ -453,14 +531,14 @@ mod tests {
             series("none", &[]),
             series("<one>", &[(10.0, 5.0)]),
         ];
-        insta::assert_snapshot!(log_log(&all, ("size", "effort"), 360.0).replace("><", ">\n<"));
+        insta::assert_snapshot!(chart(&all, &AXES, 360.0).replace("><", ">\n<"));
     }
 
     /// A power law is a straight line, and all that is drawn lies within the picture.
     #[test]
     fn logarithmic_axes_are() {
         let svg =
-            log_log(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], ("size", "effort"), 760.0);
+            chart(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], &AXES, 760.0);
         let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
         let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
         let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
@@ -470,6 +548,38 @@ mod tests {
         let written: Vec<String> = powers(0.5, 2e5).map(|(power, _)| power).collect();
         assert_eq!(written, ["1", "10", "100", "1000", "10⁴", "10⁵"]);
         assert_eq!(powers(2.0, 9.0).count(), 0);
+    }
+
+    /// Round numbers, neither crowded nor too few, within what is shown; a linear axis is one.
+    #[test]
+    fn ticks_are_round_and_within() {
+        let ticks = |axis: Axis, low, high| {
+            let range = axis.over([(low, high)].into_iter());
+            let ticks = range.ticks();
+            assert!(ticks.iter().all(|(_, at)| (0.0..=1.0).contains(&range.along(*at))), "{ticks:?}");
+            ticks.into_iter().map(|(written, _)| written).collect::<Vec<_>>()
+        };
+        let (linear, log) = (Axis::linear("x"), Axis::log("x"));
+        assert_eq!(ticks(linear, 0.05, 0.25), ["0.05", "0.10", "0.15", "0.20", "0.25"]);
+        assert_eq!(ticks(linear, 0.0, 1.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(ticks(linear, -3.0, 900.0), ["0", "200", "400", "600", "800"]);
+        assert_eq!(ticks(linear, 2.0, 2.0), ["1.6", "1.8", "2.0", "2.2", "2.4"]);
+        assert_eq!(ticks(log, 40.0, 160.0), ["50", "100", "200"]);
+        assert_eq!(ticks(log, 0.02, 0.9), ["10⁻¹", "1"]);
+        assert_eq!(ticks(log, 1.0, 1e3), ["1", "10", "100", "1000"]);
+        let range = linear.over([(1.0, 3.0)].into_iter());
+        assert!((range.along(2.0) - 0.5).abs() < 1e-12);
+    }
+
+    /// What should be has no mark but the one beside its name.
+    #[test]
+    fn theory_is_a_dotted_line() {
+        let measured = series("s", &[(1.0, 1.0), (10.0, 100.0)]);
+        let theory = Series { theory: true, ..series("t", &[(1.0, 1.0), (10.0, 100.0)]) };
+        let svg = chart(&[measured, theory], &AXES, 360.0);
+        assert!(svg.contains(r#"class="curve s1 level""#));
+        assert_eq!((svg.matches("mark s0").count(), svg.matches("mark s1").count()), (3, 1));
+        assert_eq!(svg.matches("band").count(), 1);
     }
 
     #[test]
