@@ -197,7 +197,7 @@ fn per_cliffwalk() {
     let findings = Findings::of(&Protocol::default(), cliffwalk::SEEDS, &runs).unwrap();
     let claims = findings.claims();
     assert!(claims.iter().all(|claim| claim.holds.is_some()), "runs of another protocol are committed");
-    let missed: Vec<_> = claims.iter().filter(|c| c.holds == Some(false)).map(|c| c.text).collect();
+    let missed: Vec<_> = claims.iter().filter(|c| c.holds == Some(false)).map(|c| c.text.as_str()).collect();
     assert_eq!(missed, NOT_BORNE_OUT);
 
     let path = folder.join("per-cliffwalk.md");

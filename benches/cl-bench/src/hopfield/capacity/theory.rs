@@ -6,9 +6,6 @@ use candle_core::cpu::erf::{erf_f64, erf_inv};
 
 use super::{Allowed, Cue};
 
-/// The load from which on the classical network holds nothing (Amit, Gutfreund & Sompolinsky 1985).
-pub const CRITICAL_LOAD: f64 = 0.138;
-
 /// The overlap of what is recalled at a load α, for N → ∞ and without noise: 0 where nothing is held.
 ///
 /// m = erf(y) with the largest y that solves y(√(2α) + (2/√π) e^(−y²)) = erf(y), the replica-symmetric solution of Amit,
