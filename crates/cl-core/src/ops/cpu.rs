@@ -253,7 +253,7 @@ fn folded<T: Real>(mut lanes: [T; SIDE_BY_SIDE]) -> T {
     let mut half = SIDE_BY_SIDE / 2;
     while half > 0 {
         for lane in 0..half {
-            lanes[lane] = lanes[lane] + lanes[lane + half];
+            lanes[lane] += lanes[lane + half];
         }
         half /= 2;
     }

@@ -78,7 +78,8 @@ fn a_usage_that_is_no_number_is_seen_and_does_not_panic() {
     let a = u.allocation().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!((a[1], a[3]), (0.125, 0.75));
     assert!(a[0].is_nan() && a[2].is_nan());
-    let many: Vec<f32> = (0..500).map(|i| if i % 7 == 0 { f32::NAN } else { (i * 37 % 101) as f32 }).collect();
+    let many: Vec<f32> =
+        (0..500).map(|i| if i % 7 == 0 { f32::NAN } else { (i * 37 % 101) as f32 }).collect();
     Tensor::new(many.as_slice(), &Device::Cpu).unwrap().allocation().unwrap();
 }
 

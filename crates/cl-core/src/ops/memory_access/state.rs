@@ -118,8 +118,8 @@ impl MemoryState {
     /// The sizes, if it is a state of such a memory.
     pub(super) fn sizes(&self, access: &MemoryAccess) -> Result<Sizes> {
         let Sizes { width, heads, allocation, link, .. } = self.shape;
-        let same = (width, heads, allocation, link)
-            == (access.width, access.heads, access.allocation, access.link);
+        let same =
+            (width, heads, allocation, link) == (access.width, access.heads, access.allocation, access.link);
         match same {
             true => Ok(self.shape),
             false => {
