@@ -8,6 +8,8 @@
 //! | [`MemoryAccess`], [`MemoryState`] | a step of the memory in one node of the graph, and what it holds between steps |
 //! | [`addressing`] | each equation as a function over plain tensors: content, usage, allocation, writing, links, reading |
 //! | [`interface`] | what a controller's output means |
+//! | [`slots`] | a few slots that keep what was attended to, for a model of your own |
+//! | [`product_key`] | a large trained table of which an input uses a few rows |
 //! | [`composed`] | the same step from these functions, with its state in the graph |
 //!
 //! What implementations differ in is an option of [`MemoryAccess`], whose default is the paper's. Without allocation and
@@ -48,6 +50,8 @@ pub mod composed;
 pub mod controller;
 mod dnc;
 pub mod interface;
+pub mod product_key;
+pub mod slots;
 
 pub use cl_core::{MemoryAccess, MemoryState, ModeOrder, Strength};
 pub use dnc::{Config, Dnc, State, Unrolled, content_only};
