@@ -16,7 +16,11 @@ type Run = fn(Option<u64>, &Path, &AtomicBool) -> cl_core::Result<Done>;
 /// Their names, what they are, and how they are run.
 pub const STUDIES: [(&str, &str, Run); 3] = [
     (cliffwalk::NAME, "updates that prioritized replay needs", run_cliffwalk),
-    (capacity::Protocol::NAME, "how many patterns associative memories hold, beside theory", run::<capacity::Protocol>),
+    (
+        capacity::Protocol::NAME,
+        "how many patterns associative memories hold, beside theory",
+        run::<capacity::Protocol>,
+    ),
     (mnist::Protocol::NAME, "handwritten digits, completed by associative memories", run::<mnist::Protocol>),
 ];
 

@@ -187,4 +187,3 @@ fn config<E: Experiment>(experiment: &E) -> Result<Config> {
     let values = serde_json::to_value(experiment).map_err(|e| Error::invalid("protocol", e.to_string()))?;
     Ok(Config::new(values))
 }
-

@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use cl_bench::cliffwalk::{self, Findings, Protocol};
+use cl_bench::experiment::{self, Experiment};
+use cl_bench::hopfield::{capacity, mnist};
 use cl_bench::published::Verdict;
 use cl_bench::report::Report;
 use cl_bench::results::Lines;
@@ -209,4 +211,35 @@ fn per_cliffwalk() {
         findings.markdown(),
         "per-cliffwalk.md is not that of the results; UPDATE_README=1"
     );
+}
+
+/// The report of the committed runs of an experiment, of which there are as many as it has parts and seeds, stands beside them;
+/// all its claims hold.
+fn check_experiment<E: Experiment + Default>() {
+    let (folder, experiment) = (root().join("benches/results"), E::default());
+    let (runs, torn) =
+        Lines::<experiment::Run<E::Part>>::read(folder.join(format!("{}.jsonl", E::NAME))).unwrap();
+    assert!(torn.is_none());
+    assert_eq!(runs.len(), experiment.parts().len() * E::SEEDS as usize);
+    let study = experiment::study(&experiment, E::SEEDS, &runs).unwrap();
+    for claim in study.claims() {
+        // None: runs of another protocol are committed.
+        assert_eq!(claim.holds, Some(true), "{}: {}", claim.text, claim.found);
+    }
+    let path = folder.join(format!("{}.md", E::NAME));
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, study.markdown()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(written, study.markdown(), "{}.md is not that of the results; UPDATE_README=1", E::NAME);
+}
+
+#[test]
+fn hopfield_capacity() {
+    check_experiment::<capacity::Protocol>();
+}
+
+#[test]
+fn hopfield_mnist() {
+    check_experiment::<mnist::Protocol>();
 }

@@ -129,8 +129,10 @@ impl ProductKeys {
             return Err(Error::invalid("keys", format!("{keys}² values are more than rows can be numbered")));
         }
         let query = Linear::new(inputs, heads * 2 * half, Activation::Identity, dtype, device, rng)?;
-        let halves = Init::Uniform(1.0 / (half as f64).sqrt()).var((heads, 2, keys, half), dtype, device, rng)?;
-        let values = Init::Normal(1.0 / (outputs as f64).sqrt()).var((keys * keys, outputs), dtype, device, rng)?;
+        let halves =
+            Init::Uniform(1.0 / (half as f64).sqrt()).var((heads, 2, keys, half), dtype, device, rng)?;
+        let values =
+            Init::Normal(1.0 / (outputs as f64).sqrt()).var((keys * keys, outputs), dtype, device, rng)?;
         Ok(Self { config, query, halves, values })
     }
 
@@ -211,7 +213,9 @@ impl ProductKeys {
         let ProductKeyConfig { inputs, heads, keys, half, top, .. } = self.config;
         let n = match *x.dims() {
             [n, width] if width == inputs => n,
-            ref other => return Err(Error::mismatch("inputs", format!("(n, {inputs})"), format!("{other:?}"))),
+            ref other => {
+                return Err(Error::mismatch("inputs", format!("(n, {inputs})"), format!("{other:?}")));
+            }
         };
         // Scores of half keys (heads · 2, n, keys).
         let queries = self.query.forward(x)?.reshape((n, heads * 2, half))?.transpose(0, 1)?.contiguous()?;

@@ -76,9 +76,7 @@ impl TryFrom<Saved> for SlotsState {
 
     fn try_from(Saved { keys, values, attention, age }: Saved) -> Result<Self> {
         let fits = match (keys.dims(), values.dims(), attention.dims()) {
-            ([b, n, _], [vb, vn, _], [ab, an]) => {
-                [(vb, vn), (ab, an)] == [(b, n); 2] && age.len() == b * n
-            }
+            ([b, n, _], [vb, vn, _], [ab, an]) => [(vb, vn), (ab, an)] == [(b, n); 2] && age.len() == b * n,
             _ => false,
         };
         if !fits || keys.dtype() != values.dtype() || keys.dtype() != attention.dtype() {
@@ -172,7 +170,8 @@ impl Slots {
                 (chosen[least], age[least]) = (1.0, 0);
             }
         }
-        let chosen = Tensor::from_vec(chosen, (batch, n), state.keys.device())?.to_dtype(state.keys.dtype())?;
+        let chosen =
+            Tensor::from_vec(chosen, (batch, n), state.keys.device())?.to_dtype(state.keys.dtype())?;
         let kept = chosen.affine(-1.0, 1.0)?;
         let put = |old: &Tensor, new: &Tensor| -> Result<Tensor> {
             let kept = old.broadcast_mul(&kept.unsqueeze(2)?)?;

@@ -25,7 +25,8 @@ fn by_hand(memory: &ProductKeys, x: &Tensor) -> (Vec<Vec<u32>>, Vec<f64>) {
     let ProductKeyConfig { inputs, outputs, heads, keys, half, top } = memory.config();
     let params = memory.params().unwrap();
     let get = |name: &str| flat(&params.get(name).unwrap().var);
-    let (weight, bias, halves, values) = (get("query.weight"), get("query.bias"), get("halves"), get("values"));
+    let (weight, bias, halves, values) =
+        (get("query.weight"), get("query.bias"), get("halves"), get("values"));
     let mut output = vec![0.0; outputs];
     let mut rows = Vec::new();
     let x = flat(x);
@@ -77,7 +78,8 @@ proptest! {
     }
 }
 
-const SMALL: ProductKeyConfig = ProductKeyConfig { inputs: 3, outputs: 2, heads: 2, keys: 5, half: 3, top: 3 };
+const SMALL: ProductKeyConfig =
+    ProductKeyConfig { inputs: 3, outputs: 2, heads: 2, keys: 5, half: 3, top: 3 };
 
 #[test]
 fn gradients_are_those_of_finite_differences() {
@@ -107,7 +109,10 @@ fn sparse_steps_are_dense_steps() {
     let after = sparse.values().to_vec2::<f64>().unwrap();
     let expected = dense.values().to_vec2::<f64>().unwrap();
     for (row, (after, expected)) in after.iter().zip(&expected).enumerate() {
-        assert!(after.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{row}: {after:?} {expected:?}");
+        assert!(
+            after.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{row}: {after:?} {expected:?}"
+        );
         assert_eq!(*after != before[row], found.rows().contains(&(row as u32)));
     }
     let none = normal(&[2], 0).sum_all().unwrap().backward().unwrap();
@@ -163,7 +168,10 @@ fn what_does_not_fit_is_refused() {
     }
     let memory = made(SMALL).unwrap();
     for shape in [&[2, 4][..], &[3], &[1, 2, 3]] {
-        assert!(memory.forward(&Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()).is_err(), "{shape:?}");
+        assert!(
+            memory.forward(&Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()).is_err(),
+            "{shape:?}"
+        );
     }
     assert_eq!(memory.params().unwrap().get("values").unwrap().group, "values");
 }

@@ -219,7 +219,12 @@ fn states_are_saved_and_restored() {
     // What is whole, and does not fit together.
     let mut parts: serde_json::Value = serde_json::from_str(&text(&state)).unwrap();
     parts["age"].as_array_mut().unwrap().pop();
-    assert!(serde_json::from_value::<SlotsState>(parts).unwrap_err().to_string().contains("does not fit together"));
+    assert!(
+        serde_json::from_value::<SlotsState>(parts)
+            .unwrap_err()
+            .to_string()
+            .contains("does not fit together")
+    );
 }
 
 #[test]

@@ -57,7 +57,10 @@ pub(crate) enum Figure {
         caption: &'static str,
     },
     /// One drawing that fits every screen.
-    Drawing { svg: String, caption: String },
+    Drawing {
+        svg: String,
+        caption: String,
+    },
     None,
 }
 

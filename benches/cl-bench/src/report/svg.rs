@@ -222,7 +222,7 @@ pub struct Series {
     pub name: String,
     /// x ascends; on a logarithmic axis nothing is zero or less.
     pub points: Vec<Point>,
-    /// What should be, rather than what was measured: a dotted line without marks.
+    /// What should be, rather than what was measured: a dashed line without marks.
     pub theory: bool,
 }
 
@@ -306,7 +306,9 @@ impl Range {
         }
         let around = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
         let all = around.flat_map(|power| [1.0, 2.0, 5.0].map(|k| k * 10_f64.powi(power)));
-        all.filter(|v| (low..=high).contains(v)).map(|v| (format!("{}", (v * 1e9).round() / 1e9), v)).collect()
+        all.filter(|v| (low..=high).contains(v))
+            .map(|v| (format!("{}", (v * 1e9).round() / 1e9), v))
+            .collect()
     }
 }
 
@@ -337,11 +339,12 @@ pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> Str
     let middle = r#"class="tick" text-anchor="middle""#;
     svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis.name);
 
-    for (k, Series { points, theory, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty()) {
+    for (k, Series { points, theory, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty())
+    {
         let class = |part: &str| format!("{part} s{}{}", k % HUES, if k >= HUES { " dashed" } else { "" });
         let curve = points.iter().map(|p| (x(p.x), y(p.median)));
         if *theory {
-            svg.path(&format!("{} level", class("curve")), curve, false);
+            svg.path(&format!("{} dashed", class("curve")), curve, false);
             continue;
         }
         let upper = points.iter().map(|p| (x(p.x), y(p.high)));
@@ -537,8 +540,7 @@ mod tests {
     /// A power law is a straight line, and all that is drawn lies within the picture.
     #[test]
     fn logarithmic_axes_are() {
-        let svg =
-            chart(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], &AXES, 760.0);
+        let svg = chart(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], &AXES, 760.0);
         let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
         let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
         let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
@@ -573,11 +575,11 @@ mod tests {
 
     /// What should be has no mark but the one beside its name.
     #[test]
-    fn theory_is_a_dotted_line() {
+    fn theory_is_a_dashed_line() {
         let measured = series("s", &[(1.0, 1.0), (10.0, 100.0)]);
         let theory = Series { theory: true, ..series("t", &[(1.0, 1.0), (10.0, 100.0)]) };
         let svg = chart(&[measured, theory], &AXES, 360.0);
-        assert!(svg.contains(r#"class="curve s1 level""#));
+        assert!(svg.contains(r#"class="curve s1 dashed""#));
         assert_eq!((svg.matches("mark s0").count(), svg.matches("mark s1").count()), (3, 1));
         assert_eq!(svg.matches("band").count(), 1);
     }

@@ -1,9 +1,12 @@
 //! Memories of ±1 patterns, drawn at random.
 
+use std::collections::BTreeMap;
+
 use cl_core::{Result, rng};
-use cl_hopfield::{Classical, Dense, Interaction, Order, States};
+use cl_hopfield::{Classical, Dense, Interaction, Order, State, States};
 
 use super::{Allowed, Cue, theory};
+use crate::experiment::Measured;
 
 /// Sweeps after which a recall is taken as it is.
 const SWEEPS: usize = 200;
@@ -40,30 +43,36 @@ pub fn capacity(degree: u32, units: usize, allowed: Allowed, updated: usize, see
     Ok(f64::sqrt(low * high))
 }
 
-/// The mean number of bits that one update turns, over some of the stored patterns.
+/// The mean number of bits that one update turns, over `updated` stored patterns: of one memory, or of as many as it takes.
 fn turned(degree: u32, units: usize, patterns: usize, updated: usize, seed: u64) -> Result<f64> {
     let rng = &mut rng(seed, &format!("turned {degree} {units} {patterns}"));
-    let patterns = States::random(units, patterns, rng);
-    let memory = Dense::new(patterns.clone(), Interaction::Polynomial(degree))?;
-    let mut bits = 0;
-    let some = patterns.len().min(updated);
-    for pattern in patterns.iter().take(some) {
-        let state = memory.recall(pattern, Order::AtOnce, 1, rng)?.state;
-        bits += (units as i64 - state.product(pattern)) / 2;
+    let (mut bits, mut done) = (0, 0);
+    while done < updated {
+        let patterns = States::random(units, patterns, rng);
+        let memory = Dense::new(patterns.clone(), Interaction::Polynomial(degree))?;
+        for pattern in patterns.iter().take(updated - done) {
+            let state = memory.recall(pattern, Order::AtOnce, 1, rng)?.state;
+            bits += (units as i64 - state.product(pattern)) / 2;
+            done += 1;
+        }
     }
-    Ok(bits as f64 / some as f64)
+    Ok(bits as f64 / done as f64)
 }
 
-/// The bits that are wrong after one sweep, one unit after the other, for some of the stored patterns.
-pub fn exponential(units: usize, cue: Cue, updated: usize, seed: u64) -> Result<Vec<f64>> {
+/// Of some of the stored patterns the bits that are wrong after one sweep, one unit after the other, and the number of bits in
+/// which the nearest other pattern differs.
+pub fn exponential(units: usize, cue: Cue, updated: usize, seed: u64) -> Result<Measured> {
     let rng = &mut rng(seed, &format!("exponential {units} {cue:?}"));
     let patterns = States::random(units, theory::exponential_patterns(units, cue), rng);
     let memory = Dense::new(patterns.clone(), Interaction::Exponential)?;
-    let mut wrong = Vec::new();
-    for pattern in patterns.iter().take(updated) {
+    let differ = |a: &State, b: &State| (units as i64 - a.product(b)) as f64 / 2.0;
+    let (mut wrong, mut nearest) = (Vec::new(), Vec::new());
+    for (row, pattern) in patterns.iter().enumerate().take(updated) {
         let cue = pattern.corrupted(theory::flips(units, cue), rng)?;
-        let state = memory.recall(&cue, Order::InTurn, 1, rng)?.state;
-        wrong.push((units as i64 - state.product(pattern)) as f64 / 2.0);
+        wrong.push(differ(&memory.recall(&cue, Order::InTurn, 1, rng)?.state, pattern));
+        let others = patterns.iter().enumerate().filter(|(other, _)| *other != row);
+        nearest.push(others.map(|(_, other)| differ(other, pattern)).fold(units as f64, f64::min));
     }
-    Ok(wrong)
+    let values = [("wrong", wrong), ("nearest", nearest)].map(|(name, values)| (name.to_owned(), values));
+    Ok(Measured { values: BTreeMap::from(values), ..Measured::default() })
 }

@@ -34,7 +34,7 @@ pub struct Protocol {
     pub recalled: usize,
     /// Units of polynomial memories, by degree.
     pub polynomial: Vec<(u32, Vec<usize>)>,
-    /// Patterns that are updated once to see how many bits turn.
+    /// Patterns that are updated once to see how many bits turn, of several memories where one has fewer.
     pub updated: usize,
     /// Units of exponential memories.
     pub exponential: Vec<usize>,
@@ -63,7 +63,7 @@ impl Default for Protocol {
                 (3, vec![60, 100, 160, 240]),
                 (4, vec![40, 60, 80, 110]),
             ],
-            updated: 200,
+            updated: 500,
             exponential: vec![20, 24, 28],
             sharpness: vec![1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0],
             sharpness_patterns: (32, 4096),
@@ -158,10 +158,7 @@ impl Protocol {
     fn sharp(&self, sharpness: f64) -> [Part; 2] {
         let (dimension, patterns) = self.sharpness_patterns;
         let part = |radius, beta| Part::Continuous { dimension, patterns, radius, beta };
-        [
-            part((dimension as f64).sqrt(), sharpness / dimension as f64),
-            part(sharpness.sqrt(), 1.0),
-        ]
+        [part((dimension as f64).sqrt(), sharpness / dimension as f64), part(sharpness.sqrt(), 1.0)]
     }
 
     /// Patterns of the length √d, β = 1.
@@ -213,9 +210,7 @@ impl Experiment for Protocol {
                 let capacity = discrete::capacity(degree, units, allowed, self.updated, seed)?;
                 Ok(Measured::of("capacity", vec![capacity]))
             }
-            Part::Exponential { units, cue } => {
-                discrete::exponential(units, cue, self.updated, seed).map(|all| Measured::of("wrong", all))
-            }
+            Part::Exponential { units, cue } => discrete::exponential(units, cue, self.updated, seed),
             Part::Continuous { dimension, patterns, radius, beta } => {
                 let sphere = continuous::Sphere { dimension, patterns, radius };
                 continuous::errors(sphere, beta, self.noise, self.retrieved, seed)

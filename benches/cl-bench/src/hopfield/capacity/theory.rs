@@ -24,7 +24,7 @@ fn double_factorial(degree: u32) -> f64 {
 }
 
 /// How many patterns a polynomial memory holds (Krotov & Hopfield 2016): a bit is turned by one update with the probability
-/// ½ erfc(√(Nᵃ⁻¹ / (2K (2a − 3)!!))), eq. 5, which is a hundredth, or such that K = Nᵃ⁻¹ / (2 (2a − 3)!! ln N), eq. 6.
+/// ½ erfc(√(Nᵃ⁻¹ / (2K (2a − 3)!!))), which is a hundredth, or such that K = Nᵃ⁻¹ / (2 (2a − 3)!! ln N).
 pub fn capacity(degree: u32, units: usize, allowed: Allowed) -> f64 {
     let n = units as f64;
     let power = n.powi(degree as i32 - 1) / (2.0 * double_factorial(degree));

@@ -29,11 +29,17 @@ impl Digits {
     pub fn drawn(all: &DataSet, stored: usize, most: usize, seed: u64) -> Result<Self> {
         let (n, pixels) = all.train.x.dims2()?;
         if most > n || stored > most {
-            return Err(Error::invalid("stored", format!("{stored} of {most} digits, where {n} are in {}", all.name)));
+            return Err(Error::invalid(
+                "stored",
+                format!("{stored} of {most} digits, where {n} are in {}", all.name),
+            ));
         }
         let side = pixels.isqrt();
-        let which: Vec<u32> =
-            index::sample(&mut rng(seed, "digits"), n, most).into_iter().take(stored).map(|at| at as u32).collect();
+        let which: Vec<u32> = index::sample(&mut rng(seed, "digits"), n, most)
+            .into_iter()
+            .take(stored)
+            .map(|at| at as u32)
+            .collect();
         let which = Tensor::from_vec(which, stored, &Device::Cpu)?;
         let x = all.train.x.index_select(&which, 0)?;
         let labels = all.train.y.index_select(&which, 0)?.to_vec1()?;
@@ -86,6 +92,14 @@ impl Digits {
         let dense = |interaction| Dense::new(self.states()?, interaction);
         match model {
             Model::BestFit => Ok(Some(these.iter().map(|&row| self.best_fit(row, visible)).collect())),
+            Model::NearestCue => {
+                let (states, rows) = (self.states()?, these.iter().map(|&row| self.cue(row, visible)));
+                let nearest = |cue: State| {
+                    let found = states.iter().enumerate().min_by_key(|(_, state)| -state.product(&cue));
+                    self.rows[found.expect("there is at least one digit").0].clone()
+                };
+                Ok(Some(rows.map(nearest).collect()))
+            }
             Model::Continuous(beta) => self.attend(beta, visible, these).map(Some),
             Model::Hebb => {
                 let memory = Classical::hebbian(&self.states()?)?;

@@ -39,6 +39,8 @@ const NOTES: &[&str] = &[
      from the digit that was stored.",
     "`best fit` is the stored digit with the fewest differing bits among those visible. It is the control: it completes what can be told \
      from the visible pixels, and no memory could be expected to do more.",
+    "`nearest to the cue` is the same for networks of ±1 units, whose cue has blank pixels where ink is hidden: that is nearer to digits \
+     of little ink.",
     "The networks of ±1 units have ink as +1 and what is hidden as blank; the continuous one has what is hidden as the mean digit, which \
      says nothing once the mean is taken away. No pixel is held: what is visible may change too.",
     "The pseudo-inverse stores digits that do not depend on one another; with more of them than that there is no such memory.",
@@ -60,6 +62,13 @@ impl Found<'_> {
     fn mean(&self, model: Model, hidden: Hidden, stored: usize) -> Option<f64> {
         let all = self.completed(model, hidden, stored)?;
         Some(all.iter().sum::<f64>() / all.len() as f64)
+    }
+
+    /// The largest number of digits of which half are completed; 0 where that is so of none.
+    fn held(&self, model: Model, hidden: Hidden) -> Option<usize> {
+        let parts = self.protocol.stored.iter().map(|&m| Some((m, self.mean(model, hidden, m)?)));
+        let parts: Vec<(usize, f64)> = parts.collect::<Option<_>>()?;
+        Some(parts.into_iter().filter(|(_, part)| *part >= 0.5).map(|(m, _)| m).max().unwrap_or(0))
     }
 
     fn cell(&self, model: Model, hidden: Hidden, stored: usize) -> String {
@@ -92,9 +101,10 @@ impl Found<'_> {
         });
         let (heading, caption) = match hidden {
             Hidden::Lower => ("Lower half hidden", "Lower half hidden: digits that are completed, %"),
-            Hidden::Scattered => {
-                ("Half of the pixels hidden", "Half of the pixels hidden, here and there: digits that are completed, %")
-            }
+            Hidden::Scattered => (
+                "Half of the pixels hidden",
+                "Half of the pixels hidden, here and there: digits that are completed, %",
+            ),
         };
         Section {
             heading,
@@ -114,11 +124,15 @@ impl Found<'_> {
             .into_iter()
             .chain(stored.iter().map(|m| Column::numbers(format!("{m} stored"))));
         let cell = |beta, m| self.cell(Model::Continuous(beta), Hidden::Lower, m);
-        let lines =
-            betas.iter().map(|&beta| open([beta.to_string()].into_iter().chain(stored.iter().map(|&m| cell(beta, m)))));
+        let lines = betas
+            .iter()
+            .map(|&beta| open([beta.to_string()].into_iter().chain(stored.iter().map(|&m| cell(beta, m)))));
         let series = stored.iter().map(|&m| Series {
             name: format!("{m} stored"),
-            points: betas.iter().filter_map(|&b| self.point(b, Model::Continuous(b), Hidden::Lower, m)).collect(),
+            points: betas
+                .iter()
+                .filter_map(|&b| self.point(b, Model::Continuous(b), Hidden::Lower, m))
+                .collect(),
             theory: false,
         });
         Section {
@@ -140,10 +154,11 @@ impl Found<'_> {
     fn pictures(&self, hidden: Hidden) -> Option<Section> {
         let part = Part::Pictures { hidden, stored: self.protocol.most() };
         let run = self.runs.iter().find(|run| run.part == part && !run.pictures.is_empty())?;
-        let rows: Vec<(&str, &str)> = [("stored", "stored"), ("cue", "cue"), ("continuous", "continuous"), ("Hebb", "hebb")]
-            .into_iter()
-            .filter_map(|(name, key)| Some((name, run.pictures.get(key)?.as_str())))
-            .collect();
+        let rows: Vec<(&str, &str)> =
+            [("stored", "stored"), ("cue", "cue"), ("continuous", "continuous"), ("Hebb", "hebb")]
+                .into_iter()
+                .filter_map(|(name, key)| Some((name, run.pictures.get(key)?.as_str())))
+                .collect();
         let wrong = |name| run.values(name).unwrap_or_default();
         let (continuous, hebb) = (wrong("continuous"), wrong("hebb"));
         let lines = continuous.iter().zip(hebb).enumerate().map(|(digit, (continuous, hebb))| {
@@ -152,13 +167,17 @@ impl Found<'_> {
         let pixels = run.pictures.get("stored")?.len() / continuous.len().max(1);
         let (heading, hides) = match hidden {
             Hidden::Lower => ("Pictures: lower half hidden", "the lower half"),
-            Hidden::Scattered => ("Pictures: half of the pixels hidden", "half of the pixels, here and there,"),
+            Hidden::Scattered => {
+                ("Pictures: half of the pixels hidden", "half of the pixels, here and there,")
+            }
         };
         Some(Section {
             heading,
             grid: Grid {
                 caption: format!("{heading}, pixels that are wrong, %"),
-                columns: ["digit".into(), format!("continuous, β = {BETA}"), "Hebb".into()].map(Column::numbers).into(),
+                columns: ["digit".into(), format!("continuous, β = {BETA}"), "Hebb".into()]
+                    .map(Column::numbers)
+                    .into(),
                 lines: lines.collect(),
             },
             figure: Figure::Drawing {
@@ -185,14 +204,20 @@ impl Found<'_> {
             claims.push(Claim { source: source.into(), text, asked: asked.into(), found, holds });
         };
         for hidden in Hidden::ALL {
-            let pair = self.mean(Model::Continuous(BETA), hidden, most).zip(self.mean(Model::BestFit, hidden, most));
+            let pair =
+                self.mean(Model::Continuous(BETA), hidden, most).zip(self.mean(Model::BestFit, hidden, most));
             let name = if hidden == Hidden::Lower { "the lower half" } else { "half of the pixels" };
             claim(
                 "Ramsauer et al. 2021, theorem 3",
-                format!("continuous, β = {BETA}: of {most} stored digits those are completed that can be told apart, {name} hidden"),
+                format!(
+                    "continuous, β = {BETA}: of {most} stored digits those are completed that can be told apart, {name} hidden"
+                ),
                 "not more than 5 points below the best fit to what is visible, and 90 % or more",
                 pair.map(|(ours, best)| {
-                    (format!("{}, best fit {}", percent(ours), percent(best)), ours >= best - 0.05 && ours >= 0.9)
+                    (
+                        format!("{}, best fit {}", percent(ours), percent(best)),
+                        ours >= best - 0.05 && ours >= 0.9,
+                    )
                 }),
             );
         }
@@ -209,14 +234,24 @@ impl Found<'_> {
             self.mean(Model::Hebb, Hidden::Lower, 30).map(|part| (percent(part), part <= 0.1)),
         );
         let degrees = [Model::Hebb, Model::Rectified(3), Model::Rectified(20), Model::Exponential];
-        let by_degree: Option<Vec<f64>> = degrees.into_iter().map(|m| self.mean(m, Hidden::Lower, 300)).collect();
+        let held: Option<Vec<usize>> =
+            degrees.into_iter().map(|model| self.held(model, Hidden::Lower)).collect();
         claim(
             "Krotov & Hopfield 2016",
-            "dense: the higher the degree, the more is held".into(),
-            "of 300 digits, degree 20 completes more than 3, and the exponential no fewer than 20",
-            by_degree.map(|parts| {
-                let holds = parts[0] <= parts[1] && parts[1] < parts[2] && parts[2] <= parts[3];
-                (parts.into_iter().map(percent).collect::<Vec<_>>().join(", "), holds)
+            "dense: the higher the degree, the more is held (Hebb, 3, 20, exponential)".into(),
+            "of how many digits half are completed: never fewer with a higher degree, and more with the highest than with the lowest",
+            held.map(|held| {
+                let holds = held.is_sorted() && held.first() < held.last();
+                (held.iter().map(usize::to_string).collect::<Vec<_>>().join(", "), holds)
+            }),
+        );
+        let pair = lower(Model::Exponential).zip(lower(Model::NearestCue));
+        claim(
+            "Demircigil et al. 2017",
+            format!("exponential: of {most} digits the one nearest to the cue is found"),
+            "within 5 points of the nearest to the cue",
+            pair.map(|(ours, nearest)| {
+                (format!("{}, nearest {}", percent(ours), percent(nearest)), (ours - nearest).abs() <= 0.05)
             }),
         );
         claims

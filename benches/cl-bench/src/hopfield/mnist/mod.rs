@@ -1,7 +1,8 @@
 //! The suite `hopfield-mnist`: handwritten digits are stored, a part of each is hidden, and the memories of [`cl_hopfield`] fill it
 //! in. Unlike random patterns, digits are much alike: what is known of the capacity for those says little here.
 //!
-//! Beside the memories stands what needs none of their dynamics: the stored digit that fits the visible pixels best. A digit is
+//! Beside the memories stands what needs none of their dynamics: the stored digit that fits the visible pixels best, and the one
+//! that is nearest to the cue of bits, in which hidden pixels are blank. A digit is
 //! completed where at most a hundredth of its pixels is off by more than half of what lies between white and black.
 
 mod complete;
@@ -47,6 +48,7 @@ impl Default for Protocol {
             data: "mnist".into(),
             models: vec![
                 Model::BestFit,
+                Model::NearestCue,
                 Model::Hebb,
                 Model::PseudoInverse,
                 Model::Rectified(3),
@@ -56,7 +58,7 @@ impl Default for Protocol {
             ],
             stored: vec![10, 30, 100, 300, 1000],
             betas: vec![1.0, 3.0, 10.0, 30.0, 100.0, 300.0],
-            completed: 50,
+            completed: 100,
         }
     }
 }
@@ -67,6 +69,9 @@ impl Default for Protocol {
 pub enum Model {
     /// The stored digit with the fewest bits that differ among those visible: no memory, but what one could at best do.
     BestFit,
+    /// The stored digit with the fewest bits that differ from the cue, what is hidden as blank: what networks of ±1 units are
+    /// given.
+    NearestCue,
     /// The classical network, Hebb's rule.
     Hebb,
     /// The classical network, the pseudo-inverse.
@@ -83,6 +88,7 @@ impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BestFit => write!(f, "best fit"),
+            Self::NearestCue => write!(f, "nearest to the cue"),
             Self::Hebb => write!(f, "Hebb"),
             Self::PseudoInverse => write!(f, "pseudo-inverse"),
             Self::Rectified(degree) => write!(f, "dense, degree {degree}"),
@@ -131,7 +137,9 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Completed { model, hidden, stored } => write!(f, "{model}, {stored} digits, {hidden:?} hidden"),
+            Self::Completed { model, hidden, stored } => {
+                write!(f, "{model}, {stored} digits, {hidden:?} hidden")
+            }
             Self::Pictures { hidden, stored } => write!(f, "pictures, {stored} digits, {hidden:?} hidden"),
         }
     }

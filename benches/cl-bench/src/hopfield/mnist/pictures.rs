@@ -38,7 +38,8 @@ pub fn svg(rows: &[(&str, &str)], side: usize) -> String {
         for (column, image) in pixels.chunks_exact(side * side).enumerate() {
             let left = LABEL + column * step;
             let edge = side * PIXEL;
-            let _ = write!(out, r##"<rect x="{left}" y="{top}" width="{edge}" height="{edge}" fill="#fff"/>"##);
+            let _ =
+                write!(out, r##"<rect x="{left}" y="{top}" width="{edge}" height="{edge}" fill="#fff"/>"##);
             for (y, line) in image.chunks_exact(side).enumerate() {
                 runs(&mut out, line, left, top + y * PIXEL, PIXEL);
             }
