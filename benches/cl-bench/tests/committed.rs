@@ -213,8 +213,8 @@ fn per_cliffwalk() {
     );
 }
 
-/// The report of the committed runs of an experiment, of which there are as many as it has parts and seeds, stands beside them;
-/// all its claims hold.
+/// The report of the committed runs of an experiment, of which there are as many as it has parts and seeds, stands beside them, and
+/// its claims, which all hold, in the README.
 fn check_experiment<E: Experiment + Default>() {
     let (folder, experiment) = (root().join("benches/results"), E::default());
     let (runs, torn) =
@@ -232,6 +232,7 @@ fn check_experiment<E: Experiment + Default>() {
     }
     let written = std::fs::read_to_string(&path).unwrap();
     assert_eq!(written, study.markdown(), "{}.md is not that of the results; UPDATE_README=1", E::NAME);
+    check_readme(E::NAME, &study.summary());
 }
 
 #[test]

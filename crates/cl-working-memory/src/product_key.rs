@@ -217,27 +217,22 @@ impl ProductKeys {
                 return Err(Error::mismatch("inputs", format!("(n, {inputs})"), format!("{other:?}")));
             }
         };
-        // Scores of half keys (heads · 2, n, keys).
+        // Scores of half keys (n, heads · 2, keys).
         let queries = self.query.forward(x)?.reshape((n, heads * 2, half))?.transpose(0, 1)?.contiguous()?;
         let halves = self.halves.reshape((heads * 2, keys, half))?;
-        let scores = queries.matmul(&halves.transpose(1, 2)?.contiguous()?)?;
+        let scores = queries.matmul(&halves.transpose(1, 2)?.contiguous()?)?.transpose(0, 1)?.contiguous()?;
 
         let seen = scores.detach().to_dtype(DType::F64)?.to_vec3::<f64>()?;
-        let mut chosen = Vec::with_capacity(n * heads * top);
-        for row in 0..n {
-            for head in 0..heads {
-                chosen.extend(best_pairs(&seen[2 * head][row], &seen[2 * head + 1][row], top));
-            }
-        }
+        let pairs = seen.iter().flat_map(|row| row.chunks_exact(2));
+        let chosen: Vec<_> = pairs.flat_map(|pair| best_pairs(&pair[0], &pair[1], top)).collect();
         let numbers = |of: &dyn Fn(&(usize, usize)) -> usize| -> Result<Tensor> {
             let all: Vec<u32> = chosen.iter().map(|pair| of(pair) as u32).collect();
             Ok(Tensor::from_vec(all, (n, heads, top), x.device())?)
         };
         // The scores of what was chosen, again from the graph: of each half, (n, heads, top).
-        let scores = scores.reshape((heads, 2, n, keys))?;
+        let scores = scores.reshape((n, heads, 2, keys))?;
         let half_scores = |which: usize, at: Tensor| -> Result<Tensor> {
-            let scores = scores.narrow(1, which, 1)?.squeeze(1)?.transpose(0, 1)?.contiguous()?;
-            Ok(scores.gather(&at, D::Minus1)?)
+            Ok(scores.narrow(2, which, 1)?.squeeze(2)?.contiguous()?.gather(&at, D::Minus1)?)
         };
         let sums = (half_scores(0, numbers(&|pair| pair.0)?)? + half_scores(1, numbers(&|pair| pair.1)?)?)?;
         let shares = sums.broadcast_sub(&sums.detach().max_keepdim(D::Minus1)?)?.exp()?;

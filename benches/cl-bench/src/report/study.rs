@@ -134,6 +134,21 @@ impl Study {
         }
     }
 
+    /// The claims as one small Markdown table, for a README.
+    pub fn summary(&self) -> String {
+        let mut out = String::from("| claimed | asked | found |\n|---|---|---|\n");
+        for Claim { text, source, asked, found, holds } in &self.claims {
+            let verdict = match holds {
+                Some(true) => "",
+                Some(false) => " (not reproduced)",
+                None => " (open)",
+            };
+            let [text, source, asked, found] = [text, source, asked, found].map(|cell| markdown::escape(cell));
+            let _ = writeln!(out, "| {text} ({source}) | {asked} | {found}{verdict} |");
+        }
+        out
+    }
+
     /// All of it, as one HTML page that needs nothing else.
     ///
     /// # Errors
