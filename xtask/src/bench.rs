@@ -11,7 +11,7 @@ use cl_bench::runner::{self, Options};
 use cl_bench::suites;
 use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
-use cl_bench::{cliffwalk, diagnosis};
+use cl_bench::{cliffwalk, diagnosis, sequences};
 use cl_data::Scenario;
 use cl_methods::Registry;
 
@@ -19,7 +19,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
+    /// The suite, `per-cliffwalk`, `dnc-copy`, `dnc-recall`, `babi`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -92,6 +92,21 @@ pub fn main(args: Args) -> Result<ExitCode> {
         }
         catch_interrupt()?;
         return crate::cliffwalk::main(args.seeds, args.out, args.check, &STOP);
+    }
+    if let Some(suite) = sequences::suite(&args.suite) {
+        if args.scenario.is_some()
+            || args.jobs.is_some()
+            || args.fresh
+            || args.tier != Tier::Paper
+            || args.diagnose
+        {
+            bail!("{} takes --method, --seeds, --out and --check, no other flag", suite.name);
+        }
+        if let Some(code) = one_thread_each()? {
+            return Ok(code);
+        }
+        catch_interrupt()?;
+        return crate::sequences::main(suite, args.methods, args.seeds, args.out, args.check, &STOP);
     }
     let suite = args.tier.of(suites::suite(&args.suite)?);
     if let Some(code) = one_thread_each()? {
@@ -180,6 +195,12 @@ fn list() -> ExitCode {
         }
     }
     println!("{}: updates that prioritized replay needs", cliffwalk::NAME);
+    for suite in sequences::SUITES {
+        println!("{}: {}", suite.name, suite.source);
+        for row in suite.rows {
+            println!("    {}", row.name);
+        }
+    }
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");
     println!("memory-speed: what memories compute, with --peers beside PyTorch's");

@@ -4,6 +4,7 @@ mod advise;
 mod bench;
 mod cliffwalk;
 mod data;
+mod sequences;
 mod speed;
 mod watch;
 

@@ -13,6 +13,7 @@
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
 //! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
+//! | [`sequences`] | what networks with a memory learn: copying, associative recall, bAbI |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
 //! | [`clock`] | processor time and memory |
 
@@ -26,6 +27,7 @@ pub mod published;
 pub mod report;
 pub mod results;
 pub mod runner;
+pub mod sequences;
 pub mod speed;
 pub mod suites;
 pub mod tier;

@@ -9,7 +9,7 @@ use super::values::Representation;
 use super::walk::Walk;
 use super::{NAME, Protocol, Run};
 use crate::report::Written;
-use crate::report::study::{Section, Study};
+use crate::report::study::{Scale, Section, Study};
 use crate::report::svg::{Point, Series};
 use crate::report::view::{Column, Grid, Line};
 use crate::speed::Spread;
@@ -294,7 +294,7 @@ impl Findings {
             points: row.cells.iter().map_while(point).collect(),
         });
         let grid = Grid { caption: caption.into(), columns: columns.map(number).collect(), lines };
-        Section { heading, grid, series: series.collect() }
+        Section { heading, grid, series: series.collect(), scale: Scale::LogLog, pictures: Vec::new() }
     }
 
     fn protocol_lines(&self) -> Vec<(String, String)> {

@@ -4,7 +4,7 @@ use cl_core::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::study::Study;
+use super::study::{Picture, Scale, Study};
 use super::svg;
 use super::view::{Grid, Section, View};
 
@@ -35,11 +35,17 @@ pub fn render(view: &View<'_>) -> Result<String> {
 /// A report without matrices.
 pub fn study(study: &Study) -> Result<String> {
     let sections = study.sections.iter().map(|section| {
+        let chart = |width| match section.scale {
+            Scale::LogLog => svg::log_log(&section.series, study.axes, width),
+            Scale::Linear => svg::linear(&section.series, study.axes, width),
+        };
+        let picture = |picture: &Picture| context! { caption => &picture.caption, svg => &picture.svg };
         context! {
             heading => section.heading,
             grid => grid(&section.grid),
-            wide => svg::log_log(&section.series, study.axes, WIDE),
-            narrow => svg::log_log(&section.series, study.axes, NARROW),
+            wide => chart(WIDE),
+            narrow => chart(NARROW),
+            pictures => section.pictures.iter().map(picture).collect::<Vec<_>>(),
         }
     });
     let page = context! {

@@ -36,6 +36,23 @@ pub(crate) struct Section {
     pub heading: &'static str,
     pub grid: Grid,
     pub series: Vec<Series>,
+    pub scale: Scale,
+    pub pictures: Vec<Picture>,
+}
+
+/// The axes of a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// Both logarithmic.
+    LogLog,
+    /// Both linear, from 0 on.
+    Linear,
+}
+
+/// A drawing below the chart.
+pub(crate) struct Picture {
+    pub caption: String,
+    pub svg: String,
 }
 
 impl Study {

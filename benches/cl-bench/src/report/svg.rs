@@ -279,6 +279,96 @@ pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) ->
     svg.finish()
 }
 
+/// The same with linear axes from 0 on.
+pub fn linear(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) -> String {
+    let labels: Vec<String> = series.iter().map(|s| s.name.clone()).collect();
+    let longest = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
+    let right = (longest as f64 * 6.9 + 34.0).min(width * 0.45);
+    let (left, top, bottom) = (40.0, 26.0, 40.0);
+    let height = (width * 0.46).clamp(250.0, 350.0).max(top + bottom + 15.0 * series.len() as f64);
+
+    let points = || series.iter().flat_map(|s| &s.points);
+    let (x_most, x_step) = from_zero(points().map(|p| p.x));
+    let (y_most, y_step) = from_zero(points().map(|p| p.high));
+    let x = |value: f64| left + value / x_most * (width - left - right);
+    let y = |value: f64| height - bottom - value / y_most * (height - top - bottom);
+
+    let mut svg = Svg::new(width, height, "curves", &format!("{y_axis}, against {x_axis}"));
+    svg.text(0.0, 12.0, r#"class="tick""#, y_axis);
+    for k in 0..=(y_most / y_step).round() as usize {
+        let value = y_step * k as f64;
+        svg.line("grid", (left, y(value)), (width - right, y(value)));
+        svg.text(left - 7.0, y(value) + 4.0, r#"class="tick" text-anchor="end""#, &written(value));
+    }
+    let middle = r#"class="tick" text-anchor="middle""#;
+    for k in 0..=(x_most / x_step).round() as usize {
+        let value = x_step * k as f64;
+        svg.text(x(value), height - bottom + 18.0, middle, &written(value));
+    }
+    svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis);
+
+    for (k, Series { points, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty()) {
+        let class = |part: &str| format!("{part} s{}{}", k % HUES, if k >= HUES { " dashed" } else { "" });
+        let upper = points.iter().map(|p| (x(p.x), y(p.high)));
+        let lower = points.iter().rev().map(|p| (x(p.x), y(p.low)));
+        svg.path(&class("band"), upper.chain(lower), true);
+        svg.path(&class("curve"), points.iter().map(|p| (x(p.x), y(p.median))), false);
+    }
+    let end =
+        |s: &Series| s.points.last().map_or((width - right, height - bottom), |p| (x(p.x), y(p.median)));
+    let ends: Vec<_> = series.iter().map(end).collect();
+    names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
+    svg.finish()
+}
+
+/// The end of a linear axis from 0 on that holds all values, and the step between its lines: 1, 2 or 5 times a power of ten.
+fn from_zero(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let most = values.fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let power = 10f64.powf((most / 5.0).log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| most / step <= 6.0);
+    let step = step.unwrap_or(10.0 * power);
+    ((most / step).ceil() * step, step)
+}
+
+/// Without digits that say nothing.
+fn written(value: f64) -> String {
+    let rounded = (value * 1e6).round() / 1e6;
+    if rounded >= 10_000.0 { format!("{}k", rounded / 1000.0) } else { rounded.to_string() }
+}
+
+/// Weights over time: a column for each step, a row for each slot, the darker the more (percent). One panel under another.
+pub fn weights(panels: &[(String, Vec<Vec<u8>>)]) -> String {
+    const TOP: f64 = 18.0;
+    let slots = panels.iter().flat_map(|p| &p.1).map(Vec::len).max().unwrap_or(0);
+    let steps = panels.iter().map(|p| p.1.len()).max().unwrap_or(0);
+    let cell = (460.0 / steps.max(1) as f64).clamp(3.0, 14.0).min((260.0 / slots.max(1) as f64).max(3.0));
+    let (wide, high) = (cell * steps as f64, cell * slots as f64);
+    let panel = TOP + high + 10.0;
+    let mut svg = Svg::new(
+        wide.max(120.0) + 2.0,
+        panel * panels.len() as f64 + 16.0,
+        "heat",
+        "Weights of the slots of the memory, from step to step",
+    );
+    for (k, (name, weights)) in panels.iter().enumerate() {
+        let top = panel * k as f64 + TOP;
+        svg.text(1.0, top - 5.0, r#"class="tick""#, name);
+        let outline = r#"fill="none" class="grid""#;
+        svg.rect((1.0, top), (wide, high), outline);
+        for (t, column) in weights.iter().enumerate() {
+            for (slot, &percent) in column.iter().enumerate().filter(|(_, percent)| **percent > 0) {
+                let (fill, _) = shade(f64::from(percent) / 100.0);
+                let at = (1.0 + cell * t as f64, top + cell * slot as f64);
+                svg.rect(at, (cell, cell), &format!(r#"fill="{fill}""#));
+            }
+        }
+    }
+    let bottom = panel * panels.len() as f64 + 10.0;
+    svg.text(1.0, bottom, r#"class="tick""#, &format!("{slots} slots down, {steps} steps to the right"));
+    svg.finish()
+}
+
 /// The range of a logarithmic axis for all these intervals, with some room at both ends.
 fn extent(intervals: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     let all = intervals.fold((f64::INFINITY, 0.0), |all: (f64, f64), i| (all.0.min(i.0), all.1.max(i.1)));
@@ -470,6 +560,40 @@ mod tests {
         let written: Vec<String> = powers(0.5, 2e5).map(|(power, _)| power).collect();
         assert_eq!(written, ["1", "10", "100", "1000", "10⁴", "10⁵"]);
         assert_eq!(powers(2.0, 9.0).count(), 0);
+    }
+
+    #[test]
+    fn a_linear_axis_holds_every_value() {
+        for most in [0.0, 0.003, 0.7, 1.0, 5.0, 6.1, 49.9, 100.0, 20_000.0, 123_456.0] {
+            let (end, step) = from_zero([most / 3.0, most].into_iter());
+            assert!(
+                end >= most && end < most.max(1e-3) * 2.0 + 1.0 && (2.0..=7.0).contains(&(end / step)),
+                "{most}: {end}, {step}"
+            );
+        }
+        assert_eq!([0.5, 20.0, 30_000.0].map(written), ["0.5", "20", "30k"]);
+    }
+
+    /// A straight line stays one, from the origin, within the picture.
+    #[test]
+    fn linear_axes_are() {
+        let svg =
+            linear(&[series("s", &[(0.0, 0.0), (10.0, 20.0), (30.0, 60.0)])], ("steps", "error"), 760.0);
+        let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
+        let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
+        assert_eq!(at[0], 40.0);
+        let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
+        assert!((slope(0, 1) / slope(1, 2) - 1.0).abs() < 0.01, "{curve}");
+    }
+
+    /// A cell for every weight that is not 0, in its own column and row.
+    #[test]
+    fn weights_are_cells() {
+        let svg = weights(&[("written".into(), vec![vec![0, 100], vec![50, 0], vec![0, 0]])]);
+        assert_eq!(svg.matches("<rect").count(), 1 + 2);
+        assert!(svg.contains(r#"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"#), "{svg}");
+        assert!(svg.contains(r#"<rect x="15.0" y="18.0""#) && svg.contains("2 slots down, 3 steps"), "{svg}");
+        assert!(weights(&[]).ends_with("</svg>"));
     }
 
     #[test]
