@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use cl_bench::diagnosis;
 use cl_bench::results::Results;
 use cl_bench::runner::{self, Options};
 use cl_bench::suites;
 use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
+use cl_bench::{diagnosis, sequences};
 use cl_data::Scenario;
 use cl_methods::Registry;
 
@@ -20,7 +20,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
+    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `dnc-copy`, `dnc-recall`, `babi`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -96,6 +96,21 @@ pub fn main(args: Args) -> Result<ExitCode> {
         }
         catch_interrupt()?;
         return crate::study::main(name, run, args.seeds, args.out, args.check, &STOP);
+    }
+    if let Some(suite) = sequences::suite(&args.suite) {
+        if args.scenario.is_some()
+            || args.jobs.is_some()
+            || args.fresh
+            || args.tier != Tier::Paper
+            || args.diagnose
+        {
+            bail!("{} takes --method, --seeds, --out and --check, no other flag", suite.name);
+        }
+        if let Some(code) = one_thread_each()? {
+            return Ok(code);
+        }
+        catch_interrupt()?;
+        return crate::sequences::main(suite, args.methods, args.seeds, args.out, args.check, &STOP);
     }
     let suite = args.tier.of(suites::suite(&args.suite)?);
     if let Some(code) = one_thread_each()? {
@@ -185,6 +200,12 @@ fn list() -> ExitCode {
     }
     for (name, what, _) in STUDIES {
         println!("{name}: {what}");
+    }
+    for suite in sequences::SUITES {
+        println!("{}: {}", suite.name, suite.source);
+        for row in suite.rows {
+            println!("    {}", row.name);
+        }
     }
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");

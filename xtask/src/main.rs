@@ -3,6 +3,7 @@
 mod advise;
 mod bench;
 mod data;
+mod sequences;
 mod speed;
 mod study;
 mod watch;

@@ -49,8 +49,12 @@ pub fn main(
 ) -> Result<ExitCode> {
     let out = out.unwrap_or_else(|| PathBuf::from("bench-out").join(name));
     let start = Instant::now();
-    let done = run(seeds, &out, stop)?;
-    let written = done.study.write(&out)?;
+    finish(&run(seeds, &out, stop)?, start, &out, check)
+}
+
+/// Writes the report, says what came of it, and what is missed.
+pub fn finish(done: &Done, start: Instant, out: &Path, check: bool) -> Result<ExitCode> {
+    let written = done.study.write(out)?;
     println!("{}", done.study.text());
     println!(
         "{} runs made in {:.0} s, {} were there already; results and report in {}",

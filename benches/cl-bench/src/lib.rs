@@ -15,6 +15,7 @@
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
 //! | [`hopfield`] | what associative memories hold, beside what theory says |
 //! | [`experiment`] | what suites have in common that measure something else than accuracies |
+//! | [`sequences`] | what networks with a memory learn: copying, associative recall, bAbI |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
 //! | [`clock`] | processor time and memory |
 
@@ -31,6 +32,7 @@ pub mod published;
 pub mod report;
 pub mod results;
 pub mod runner;
+pub mod sequences;
 pub mod speed;
 pub mod suites;
 pub mod tier;

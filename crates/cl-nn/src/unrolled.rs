@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Storage, Tensor};
-use cl_core::{Activation, Result, TensorOps};
+use cl_core::{Activation, Error, Result};
 
 use crate::Linear;
 
@@ -75,8 +75,21 @@ impl Unrolled {
     /// # Errors
     /// Another shape or dtype.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.contiguous()?;
-        let found = x.detach().linear(&self.weight, Some(&self.bias), self.activation)?;
+        let (x, (outputs, inputs)) = (x.contiguous()?, self.weight.dims2()?);
+        match *x.dims() {
+            [_, wide] if wide == inputs && x.dtype() == self.weight.dtype() => {}
+            ref other => {
+                let expected = format!("x {:?} of (n, {inputs})", self.weight.dtype());
+                return Err(Error::mismatch("unrolled", expected, format!("{:?} {other:?}", x.dtype())));
+            }
+        }
+        // As W·xᵀ: for few rows the product takes W as it lies in memory, where x·Wᵀ takes more than twice as long.
+        let found = self.weight.matmul(&x.detach().t()?)?.t()?.contiguous()?.reshape(((), outputs))?;
+        let found = found.broadcast_add(&self.bias)?;
+        let found = match self.activation {
+            Activation::Identity => found,
+            Activation::Relu => found.relu()?,
+        };
         let step = Step {
             found,
             weight: self.weight.clone(),

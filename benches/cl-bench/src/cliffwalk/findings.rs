@@ -10,7 +10,7 @@ use super::walk::Walk;
 use super::{NAME, Protocol, Run};
 use crate::line::slope;
 use crate::report::Written;
-use crate::report::study::{Claim, Figure, Section, Study};
+use crate::report::study::{Chart, Claim, Section, Study};
 use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
 use crate::speed::Spread;
@@ -272,13 +272,13 @@ impl Findings {
             points: row.cells.iter().map_while(point).collect(),
         });
         let grid = Grid { caption: caption.into(), columns: columns.map(Column::numbers).collect(), lines };
-        let figure = Figure::Chart {
+        let chart = Chart {
             series: series.collect(),
             axes: [Axis::log("transitions in the memory"), Axis::log("updates until all values are learned")],
             caption: "Medians over seeds, and a band from the smallest to the largest run; both axes are \
                       logarithmic. A curve ends where not every run learns; a dotted line leads on to its name.",
         };
-        Section { heading, grid, figure }
+        Section { heading, grid, chart: Some(chart), pictures: Vec::new() }
     }
 
     fn protocol_lines(&self) -> Vec<(String, String)> {

@@ -4,7 +4,7 @@ use cl_core::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::study::{Figure, Study};
+use super::study::{Chart, Picture, Study};
 use super::svg;
 use super::view::{Grid, Section, View};
 
@@ -35,15 +35,17 @@ pub fn render(view: &View<'_>) -> Result<String> {
 /// A report without matrices.
 pub fn study(study: &Study) -> Result<String> {
     let sections = study.sections.iter().map(|section| {
-        let (wide, narrow, caption) = match &section.figure {
-            Figure::Chart { series, axes, caption } => {
-                let chart = |width| svg::chart(series, axes, width);
-                (chart(WIDE), Some(chart(NARROW)), (*caption).to_owned())
-            }
-            Figure::Drawing { svg, caption } => (svg.clone(), None, caption.clone()),
-            Figure::None => (String::new(), None, String::new()),
+        let chart = |chart: &Chart| {
+            let drawn = |width| svg::chart(&chart.series, &chart.axes, width);
+            context! { caption => chart.caption, wide => drawn(WIDE), narrow => drawn(NARROW) }
         };
-        context! { heading => section.heading, grid => grid(&section.grid), wide, narrow, caption }
+        let picture = |picture: &Picture| context! { caption => &picture.caption, svg => &picture.svg };
+        context! {
+            heading => section.heading,
+            grid => grid(&section.grid),
+            chart => section.chart.as_ref().map(chart),
+            pictures => section.pictures.iter().map(picture).collect::<Vec<_>>(),
+        }
     });
     let page = context! {
         title => study.title,

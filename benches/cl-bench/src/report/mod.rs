@@ -5,7 +5,7 @@
 //! lay it out, so they cannot disagree.
 
 mod html;
-mod markdown;
+pub(crate) mod markdown;
 pub mod study;
 mod summary;
 pub(crate) mod svg;

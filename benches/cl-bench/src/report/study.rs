@@ -45,23 +45,24 @@ pub struct Claim {
 pub(crate) struct Section {
     pub heading: &'static str,
     pub grid: Grid,
-    pub figure: Figure,
+    pub chart: Option<Chart>,
+    pub pictures: Vec<Picture>,
 }
 
-/// What is drawn above a table, in the HTML page only.
+/// Curves above a table, in the HTML page only.
 #[derive(Debug)]
-pub(crate) enum Figure {
-    Chart {
-        series: Vec<Series>,
-        axes: [Axis; 2],
-        caption: &'static str,
-    },
-    /// One drawing that fits every screen.
-    Drawing {
-        svg: String,
-        caption: String,
-    },
-    None,
+pub(crate) struct Chart {
+    pub series: Vec<Series>,
+    /// x and y.
+    pub axes: [Axis; 2],
+    pub caption: &'static str,
+}
+
+/// A drawing below them, likewise.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub caption: String,
+    pub svg: String,
 }
 
 impl Study {
@@ -143,7 +144,8 @@ impl Study {
                 Some(false) => " (not reproduced)",
                 None => " (open)",
             };
-            let [text, source, asked, found] = [text, source, asked, found].map(|cell| markdown::escape(cell));
+            let [text, source, asked, found] =
+                [text, source, asked, found].map(|cell| markdown::escape(cell));
             let _ = writeln!(out, "| {text} ({source}) | {asked} | {found}{verdict} |");
         }
         out

@@ -246,31 +246,44 @@ impl Point {
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
     pub name: &'static str,
-    logarithmic: bool,
+    scale: Scale,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scale {
+    Logarithmic,
+    Linear,
+    FromZero,
 }
 
 impl Axis {
-    pub fn log(name: &'static str) -> Self {
-        Self { name, logarithmic: true }
+    pub const fn log(name: &'static str) -> Self {
+        Self { name, scale: Scale::Logarithmic }
     }
 
-    pub fn linear(name: &'static str) -> Self {
-        Self { name, logarithmic: false }
+    pub const fn linear(name: &'static str) -> Self {
+        Self { name, scale: Scale::Linear }
+    }
+
+    /// Linear, with 0 at its beginning.
+    pub const fn from_zero(name: &'static str) -> Self {
+        Self { name, scale: Scale::FromZero }
     }
 
     /// The axis for all these intervals, with some room at both ends.
     fn over(self, intervals: impl Iterator<Item = (f64, f64)>) -> Range {
         let none = (f64::INFINITY, f64::NEG_INFINITY);
         let (low, high) = intervals.fold(none, |all, i| (all.0.min(i.0), all.1.max(i.1)));
-        let (low, high) = match (self.logarithmic, low <= high) {
-            (true, true) => (low / 1.4, high * 1.4),
-            (false, true) => {
+        let (low, high) = match self.scale {
+            Scale::FromZero => (0.0, from_zero([high].into_iter()).0),
+            _ if low > high => (1.0, 10.0),
+            Scale::Logarithmic => (low / 1.4, high * 1.4),
+            Scale::Linear => {
                 let room = if high > low { 0.04 * (high - low) } else { 0.5 };
                 (low - room, high + room)
             }
-            (_, false) => (1.0, 10.0),
         };
-        Range { low, high, logarithmic: self.logarithmic }
+        Range { low, high, logarithmic: self.scale == Scale::Logarithmic }
     }
 }
 
@@ -292,13 +305,9 @@ impl Range {
     fn ticks(&self) -> Vec<(String, f64)> {
         let Self { low, high, logarithmic } = *self;
         if !logarithmic {
-            let step = 10_f64.powf(((high - low) / 6.0).log10().floor());
-            let step = [1.0, 2.0, 5.0].map(|k| k * step).into_iter().find(|s| (high - low) / s <= 6.0);
-            let step = step.unwrap_or(high - low);
-            let decimals = (-step.log10().floor()).max(0.0) as usize;
+            let step = from_zero([high - low].into_iter()).1;
             let ticks = (low / step).ceil() as i64..=(high / step).floor() as i64;
-            let tick = |k| (format!("{:.decimals$}", k as f64 * step), k as f64 * step);
-            return ticks.map(tick).collect();
+            return ticks.map(|k| k as f64 * step).map(|value| (written(value), value)).collect();
         }
         let powers: Vec<_> = powers(low, high).collect();
         if powers.len() >= 2 {
@@ -306,11 +315,12 @@ impl Range {
         }
         let around = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
         let all = around.flat_map(|power| [1.0, 2.0, 5.0].map(|k| k * 10_f64.powi(power)));
-        all.filter(|v| (low..=high).contains(v))
-            .map(|v| (format!("{}", (v * 1e9).round() / 1e9), v))
-            .collect()
+        all.filter(|value| (low..=high).contains(value)).map(|value| (written(value), value)).collect()
     }
 }
+
+/// More points than this have no marks, which would hide the curve.
+const MARKED: usize = 40;
 
 /// Medians against a size, with a band from the smallest to the largest run. A curve may end early.
 pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> String {
@@ -351,7 +361,7 @@ pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> Str
         let lower = points.iter().rev().map(|p| (x(p.x), y(p.low)));
         svg.path(&class("band"), upper.chain(lower), true);
         svg.path(&class("curve"), curve, false);
-        for p in points {
+        for p in points.iter().filter(|_| points.len() <= MARKED) {
             mark(&mut svg, k, &class("mark"), (x(p.x), y(p.median)));
         }
     }
@@ -360,6 +370,54 @@ pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> Str
         |s: &Series| s.points.last().map_or((width - right, height - bottom), |p| (x(p.x), y(p.median)));
     let ends: Vec<_> = series.iter().map(end).collect();
     names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
+    svg.finish()
+}
+
+/// The end of a linear axis from 0 on that holds all values, and the step between its lines: 1, 2 or 5 times a power of ten.
+fn from_zero(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let most = values.fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let power = 10f64.powf((most / 5.0).log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| most / step <= 6.0);
+    let step = step.unwrap_or(10.0 * power);
+    ((most / step).ceil() * step, step)
+}
+
+/// Without digits that say nothing.
+fn written(value: f64) -> String {
+    let rounded = (value * 1e6).round() / 1e6;
+    if rounded >= 10_000.0 { format!("{}k", rounded / 1000.0) } else { rounded.to_string() }
+}
+
+/// Weights over time: a column for each step, a row for each slot, the darker the more (percent). One panel under another.
+pub fn weights(panels: &[(String, Vec<Vec<u8>>)]) -> String {
+    const TOP: f64 = 18.0;
+    let slots = panels.iter().flat_map(|p| &p.1).map(Vec::len).max().unwrap_or(0);
+    let steps = panels.iter().map(|p| p.1.len()).max().unwrap_or(0);
+    let cell = (460.0 / steps.max(1) as f64).clamp(3.0, 14.0).min((260.0 / slots.max(1) as f64).max(3.0));
+    let (wide, high) = (cell * steps as f64, cell * slots as f64);
+    let panel = TOP + high + 10.0;
+    let mut svg = Svg::new(
+        wide.max(120.0) + 2.0,
+        panel * panels.len() as f64 + 16.0,
+        "heat",
+        "Weights of the slots of the memory, from step to step",
+    );
+    for (k, (name, weights)) in panels.iter().enumerate() {
+        let top = panel * k as f64 + TOP;
+        svg.text(1.0, top - 5.0, r#"class="tick""#, name);
+        let outline = r#"fill="none" class="grid""#;
+        svg.rect((1.0, top), (wide, high), outline);
+        for (t, column) in weights.iter().enumerate() {
+            for (slot, &percent) in column.iter().enumerate().filter(|(_, percent)| **percent > 0) {
+                let (fill, _) = shade(f64::from(percent) / 100.0);
+                let at = (1.0 + cell * t as f64, top + cell * slot as f64);
+                svg.rect(at, (cell, cell), &format!(r#"fill="{fill}""#));
+            }
+        }
+    }
+    let bottom = panel * panels.len() as f64 + 10.0;
+    svg.text(1.0, bottom, r#"class="tick""#, &format!("{slots} slots down, {steps} steps to the right"));
     svg.finish()
 }
 
@@ -519,8 +577,7 @@ mod tests {
         assert!(scale(&[]).1 > scale(&[]).0);
     }
 
-    const AXES: [Axis; 2] =
-        [Axis { name: "size", logarithmic: true }, Axis { name: "effort", logarithmic: true }];
+    const AXES: [Axis; 2] = [Axis::log("size"), Axis::log("effort")];
 
     fn series(name: &str, points: &[(f64, f64)]) -> Series {
         let point = |&(x, median): &(f64, f64)| Point { x, low: median / 2.0, median, high: median * 2.0 };
@@ -552,6 +609,40 @@ mod tests {
         assert_eq!(powers(2.0, 9.0).count(), 0);
     }
 
+    #[test]
+    fn a_linear_axis_holds_every_value() {
+        for most in [0.0, 0.003, 0.7, 1.0, 5.0, 6.1, 49.9, 100.0, 20_000.0, 123_456.0] {
+            let (end, step) = from_zero([most / 3.0, most].into_iter());
+            assert!(
+                end >= most && end < most.max(1e-3) * 2.0 + 1.0 && (2.0..=7.0).contains(&(end / step)),
+                "{most}: {end}, {step}"
+            );
+        }
+        assert_eq!([0.5, 20.0, 30_000.0].map(written), ["0.5", "20", "30k"]);
+    }
+
+    /// A straight line stays one, from the origin, within the picture.
+    #[test]
+    fn linear_axes_are() {
+        let axes = [Axis::from_zero("steps"), Axis::from_zero("error")];
+        let svg = chart(&[series("s", &[(0.0, 0.0), (10.0, 20.0), (30.0, 60.0)])], &axes, 760.0);
+        let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
+        let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
+        assert_eq!(at[0], 40.0);
+        let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
+        assert!((slope(0, 1) / slope(1, 2) - 1.0).abs() < 0.01, "{curve}");
+    }
+
+    /// A cell for every weight that is not 0, in its own column and row.
+    #[test]
+    fn weights_are_cells() {
+        let svg = weights(&[("written".into(), vec![vec![0, 100], vec![50, 0], vec![0, 0]])]);
+        assert_eq!(svg.matches("<rect").count(), 1 + 2);
+        assert!(svg.contains(r##"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"##), "{svg}");
+        assert!(svg.contains(r#"<rect x="15.0" y="18.0""#) && svg.contains("2 slots down, 3 steps"), "{svg}");
+        assert!(weights(&[]).ends_with("</svg>"));
+    }
+
     /// Round numbers, neither crowded nor too few, within what is shown; a linear axis is one.
     #[test]
     fn ticks_are_round_and_within() {
@@ -562,10 +653,10 @@ mod tests {
             ticks.into_iter().map(|(written, _)| written).collect::<Vec<_>>()
         };
         let (linear, log) = (Axis::linear("x"), Axis::log("x"));
-        assert_eq!(ticks(linear, 0.05, 0.25), ["0.05", "0.10", "0.15", "0.20", "0.25"]);
-        assert_eq!(ticks(linear, 0.0, 1.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(ticks(linear, 0.05, 0.25), ["0.05", "0.1", "0.15", "0.2", "0.25"]);
+        assert_eq!(ticks(linear, 0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
         assert_eq!(ticks(linear, -3.0, 900.0), ["0", "200", "400", "600", "800"]);
-        assert_eq!(ticks(linear, 2.0, 2.0), ["1.6", "1.8", "2.0", "2.2", "2.4"]);
+        assert_eq!(ticks(linear, 2.0, 2.0), ["1.6", "1.8", "2", "2.2", "2.4"]);
         assert_eq!(ticks(log, 40.0, 160.0), ["50", "100", "200"]);
         assert_eq!(ticks(log, 0.02, 0.9), ["10⁻¹", "1"]);
         assert_eq!(ticks(log, 1.0, 1e3), ["1", "10", "100", "1000"]);

@@ -215,7 +215,7 @@ pub(crate) fn sum<T: Real, const N: usize>(slices: [&[T]; N], term: impl Fn([T; 
 }
 
 /// Numbers that are added side by side in the loops below, so that they vectorize; their order is fixed, and so is the result.
-const SIDE_BY_SIDE: usize = 16;
+pub(crate) const SIDE_BY_SIDE: usize = 16;
 
 /// Σ aᵢbᵢ, for short rows.
 #[inline(always)]
@@ -249,15 +249,8 @@ pub(crate) fn total<T: Real>(a: &[T]) -> T {
 }
 
 #[inline(always)]
-fn folded<T: Real>(mut lanes: [T; SIDE_BY_SIDE]) -> T {
-    let mut half = SIDE_BY_SIDE / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn folded<T: Real>(lanes: [T; SIDE_BY_SIDE]) -> T {
+    lanes.iter().fold(T::zero(), |sum, &lane| sum + lane)
 }
 
 /// y ← y + a·x.

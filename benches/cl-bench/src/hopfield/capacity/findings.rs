@@ -5,7 +5,7 @@ use cl_core::Result;
 use super::{Allowed, Cue, Part, Protocol, theory};
 use crate::experiment::{Experiment, Run};
 use crate::line::slope;
-use crate::report::study::{Claim, Figure, Section, Study};
+use crate::report::study::{Chart, Claim, Section, Study};
 use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
 use crate::speed::Spread;
@@ -128,12 +128,13 @@ impl Found<'_> {
                 columns: columns.map(Column::numbers).collect(),
                 lines: lines.collect(),
             },
-            figure: Figure::Chart {
+            chart: Some(Chart {
                 series,
                 axes: [Axis::linear("load, patterns for each unit"), Axis::linear("overlap")],
                 caption: "Medians over seeds, and a band from the smallest to the largest. The dashed line is the theory for \
                           infinitely many units, which ends at 0.138.",
-            },
+            }),
+            pictures: Vec::new(),
         }
     }
 
@@ -181,12 +182,13 @@ impl Found<'_> {
                 columns: ["degree", "N", "patterns", "theory", "ratio"].map(Column::numbers).into(),
                 lines,
             },
-            figure: Figure::Chart {
+            chart: Some(Chart {
                 series,
                 axes: [Axis::log("units"), Axis::log("patterns that are held")],
                 caption: "Medians over seeds, and a band from the smallest to the largest; both axes are logarithmic. The dashed \
                           lines are the theory.",
-            },
+            }),
+            pictures: Vec::new(),
         }
     }
 
@@ -233,7 +235,8 @@ impl Found<'_> {
                 columns: columns.map(Column::numbers).into(),
                 lines: lines.collect(),
             },
-            figure: Figure::None,
+            chart: None,
+            pictures: Vec::new(),
         }
     }
 
@@ -259,12 +262,13 @@ impl Found<'_> {
                     .into(),
                 lines: self.protocol.sharpness.iter().map(|&sharpness| open(cells(sharpness))).collect(),
             },
-            figure: Figure::Chart {
+            chart: Some(Chart {
                 series: series.into(),
                 axes: [Axis::log("βR²"), Axis::linear("relative error")],
                 caption: "Medians over seeds, and a band from the smallest to the largest. That the curves lie on one another is \
                           what is claimed. Attention on patterns of length 1 is at the left edge, or beyond.",
-            },
+            }),
+            pictures: Vec::new(),
         }
     }
 
@@ -293,11 +297,12 @@ impl Found<'_> {
                 columns: columns.map(Column::numbers).collect(),
                 lines: lines.collect(),
             },
-            figure: Figure::Chart {
+            chart: Some(Chart {
                 series: series.collect(),
                 axes: [Axis::log("patterns"), Axis::linear("relative error")],
                 caption: "Medians over seeds, and a band from the smallest to the largest.",
-            },
+            }),
+            pictures: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use cl_core::Result;
 
 use super::{BETA, Hidden, Model, Part, Protocol, pictures};
 use crate::experiment::{Experiment, Run};
-use crate::report::study::{Claim, Figure, Section, Study};
+use crate::report::study::{Chart, Claim, Picture, Section, Study};
 use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
 use crate::speed::Spread;
@@ -109,12 +109,13 @@ impl Found<'_> {
         Section {
             heading,
             grid: Grid { caption: caption.into(), columns: columns.collect(), lines: lines.collect() },
-            figure: Figure::Chart {
+            chart: Some(Chart {
                 series: series.collect(),
                 axes: [Axis::log("digits stored"), Axis::linear("completed, %")],
                 caption: "Medians over seeds, and a band from the smallest to the largest. A curve ends where no such memory can be \
                           made.",
-            },
+            }),
+            pictures: Vec::new(),
         }
     }
 
@@ -142,11 +143,12 @@ impl Found<'_> {
                 columns: columns.collect(),
                 lines: lines.collect(),
             },
-            figure: Figure::Chart {
+            chart: Some(Chart {
                 series: series.collect(),
                 axes: [Axis::log("β, patterns of length 1"), Axis::linear("completed, %")],
                 caption: "Medians over seeds, and a band from the smallest to the largest.",
-            },
+            }),
+            pictures: Vec::new(),
         }
     }
 
@@ -180,14 +182,15 @@ impl Found<'_> {
                     .into(),
                 lines: lines.collect(),
             },
-            figure: Figure::Drawing {
+            chart: None,
+            pictures: vec![Picture {
                 svg: pictures::svg(&rows, pixels.isqrt()),
                 caption: format!(
                     "The first digit of each class of {} that are stored; {hides} hidden (blue); what the continuous network makes \
                      of it, and the classical one with Hebb's rule.",
                     self.protocol.most()
                 ),
-            },
+            }],
         })
     }
 

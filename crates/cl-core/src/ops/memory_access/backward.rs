@@ -4,7 +4,7 @@ use super::forward::decode;
 use super::layout::{Parts, Sizes};
 use super::{EPSILON, MemoryAccess};
 use crate::ops::allocation::cpu as allocation;
-use crate::ops::cpu::{Real, axpy, dot, sigmoid, total};
+use crate::ops::cpu::{Real, SIDE_BY_SIDE, axpy, dot, sigmoid, total};
 
 /// What the backward pass is given, of the whole batch.
 #[derive(Clone, Copy)]
@@ -13,6 +13,7 @@ pub(super) struct Given<'a, T> {
     pub(super) old: &'a [T],
     pub(super) new: &'a [T],
     pub(super) trace: &'a [T],
+    pub(super) orders: &'a [u32],
     /// The gradient of what was read.
     pub(super) reads: &'a [T],
 }
@@ -25,7 +26,6 @@ pub(super) struct Step<T> {
     /// (batch, ξ)
     pub(super) gxi: Vec<T>,
     asked: Vec<T>,
-    order: Vec<u32>,
     /// Gradients of the read weights, and of the backward, content and forward weightings (heads, slots each).
     read: Vec<T>,
     back: Vec<T>,
@@ -51,7 +51,6 @@ impl<T: Real> Step<T> {
             sizes,
             gxi: zeros(sizes.batch * parts.end),
             asked: zeros(parts.end),
-            order: Vec::with_capacity(n),
             read: zeros(all),
             back: zeros(all),
             content: zeros(all),
@@ -69,7 +68,7 @@ impl<T: Real> Step<T> {
     /// Of sequence `b`: the gradient of the state after the step, in `g`, becomes that of the state before it.
     #[inline(always)]
     pub(super) fn sequence(&mut self, b: usize, given: Given<'_, T>, g: &mut [T]) {
-        let Self { access, parts, sizes, gxi, asked, order, read, back, content, ahead, .. } = self;
+        let Self { access, parts, sizes, gxi, asked, read, back, content, ahead, .. } = self;
         let Self { old_read, write: g_write, shrink, free: g_free, other, usage: g_usage, .. } = self;
         let (n, width, heads) = (sizes.slots, sizes.width, sizes.heads);
         let (cells, traced) = (sizes.cells(), sizes.traced());
@@ -169,25 +168,20 @@ impl<T: Real> Step<T> {
                 let g_row = &mut g_links[i * n..][..n];
                 for head in 0..heads {
                     let at = head * n..(head + 1) * n;
-                    let (before, g_back, g_ahead) =
-                        (&old_reads[at.clone()], &back[at.clone()], ahead[at.start + i]);
+                    let (before, g_ahead) = (&old_reads[at.clone()], ahead[at.start + i]);
                     let before_i = before[i];
-                    for ((g, &before), &g_back) in g_row.iter_mut().zip(before).zip(g_back) {
-                        *g += g_ahead * before + before_i * g_back;
-                    }
-                    let of_back = dot(row, g_back);
-                    let old_read = &mut old_read[at];
-                    axpy(old_read, g_ahead, row);
-                    old_read[i] += of_back;
+                    let of_back = along(
+                        g_row,
+                        row,
+                        before,
+                        &back[at.clone()],
+                        &mut old_read[at.clone()],
+                        [g_ahead, before_i],
+                    );
+                    old_read[at.start + i] += of_back;
                 }
                 g_row[i] = T::zero();
-                let (w, kept) = (write[i], one - write[i]);
-                g_write[i] += dot(g_row, old_precedence) - dot(g_row, old_row);
-                for ((lost, g), &old) in other.iter_mut().zip(g_row.iter()).zip(old_row) {
-                    *lost += *g * old;
-                }
-                axpy(g_precedence, w, g_row);
-                g_row.iter_mut().zip(write).for_each(|(g, &w)| *g *= kept - w);
+                g_write[i] += making(g_row, old_row, write, old_precedence, other, g_precedence, write[i]);
             }
             g_write.iter_mut().zip(other.iter()).for_each(|(g, &lost)| *g -= lost);
         }
@@ -244,8 +238,7 @@ impl<T: Real> Step<T> {
         if sizes.allocation {
             g_usage.copy_from_slice(g_old_usage);
             let (usage, old_usage) = (&new[cells.usage.clone()], &old[cells.usage.clone()]);
-            allocation::order(usage, order);
-            allocation::backward(usage, order, g_free, g_usage);
+            allocation::backward(usage, &given.orders[b * n..][..n], g_free, g_usage);
             let gates = &asked[parts.free.clone()];
             let g_gates = &mut gxi[parts.free.clone()];
             g_gates.fill(T::zero());
@@ -284,6 +277,81 @@ impl<T: Real> Step<T> {
             }
         }
     }
+}
+
+/// The links of a row followed by a head: the row's gradient and that of the read weights before; gives Σ row·g_back.
+#[inline(always)]
+fn along<T: Real>(
+    g_row: &mut [T],
+    row: &[T],
+    before: &[T],
+    g_back: &[T],
+    old_read: &mut [T],
+    [g_ahead, before_i]: [T; 2],
+) -> T {
+    let mut sums = [T::zero(); SIDE_BY_SIDE];
+    let (gs, g_rest) = g_row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let (rows, row_rest) = row.as_chunks::<SIDE_BY_SIDE>();
+    let (befores, before_rest) = before.as_chunks::<SIDE_BY_SIDE>();
+    let (backs, back_rest) = g_back.as_chunks::<SIDE_BY_SIDE>();
+    let (olds, old_rest) = old_read.as_chunks_mut::<SIDE_BY_SIDE>();
+    for ((((g, row), before), back), old) in gs.iter_mut().zip(rows).zip(befores).zip(backs).zip(olds) {
+        for k in 0..SIDE_BY_SIDE {
+            g[k] += g_ahead * before[k] + before_i * back[k];
+            sums[k] += row[k] * back[k];
+            old[k] += g_ahead * row[k];
+        }
+    }
+    let mut sum = sums.iter().fold(T::zero(), |sum, &x| sum + x);
+    let rest = g_rest.iter_mut().zip(row_rest).zip(before_rest).zip(back_rest).zip(old_rest);
+    for ((((g, &row), &before), &back), old) in rest {
+        *g += g_ahead * before + before_i * back;
+        sum += row * back;
+        *old += g_ahead * row;
+    }
+    sum
+}
+
+/// How a row of links was made: its gradient becomes that of the row before, with what each column lost and the gradient of the
+/// precedence; gives the gradient of the row's own write weight `w`.
+#[inline(always)]
+fn making<T: Real>(
+    g_row: &mut [T],
+    old_row: &[T],
+    write: &[T],
+    precedence: &[T],
+    lost: &mut [T],
+    g_precedence: &mut [T],
+    w: T,
+) -> T {
+    let kept = T::one() - w;
+    let mut sums = [T::zero(); SIDE_BY_SIDE];
+    let (gs, g_rest) = g_row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let (olds, old_rest) = old_row.as_chunks::<SIDE_BY_SIDE>();
+    let (writes, write_rest) = write.as_chunks::<SIDE_BY_SIDE>();
+    let (ps, p_rest) = precedence.as_chunks::<SIDE_BY_SIDE>();
+    let (losts, lost_rest) = lost.as_chunks_mut::<SIDE_BY_SIDE>();
+    let (gps, gp_rest) = g_precedence.as_chunks_mut::<SIDE_BY_SIDE>();
+    let all = gs.iter_mut().zip(olds).zip(writes).zip(ps).zip(losts).zip(gps);
+    for (((((g, old), write), p), lost), gp) in all {
+        for k in 0..SIDE_BY_SIDE {
+            let of_old = g[k] * old[k];
+            sums[k] += g[k] * p[k] - of_old;
+            lost[k] += of_old;
+            gp[k] += w * g[k];
+            g[k] *= kept - write[k];
+        }
+    }
+    let mut sum = sums.iter().fold(T::zero(), |sum, &x| sum + x);
+    let rest = g_rest.iter_mut().zip(old_rest).zip(write_rest).zip(p_rest).zip(lost_rest).zip(gp_rest);
+    for (((((g, &old), &write), &p), lost), gp) in rest {
+        let of_old = *g * old;
+        sum += *g * p - of_old;
+        *lost += of_old;
+        *gp += w * *g;
+        *g *= kept - write;
+    }
+    sum
 }
 
 /// A content weighting as it was found.

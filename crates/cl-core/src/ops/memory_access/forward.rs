@@ -16,6 +16,8 @@ pub(super) struct Step<T> {
     pub(super) new: Vec<T>,
     /// (batch, [`Sizes::trace`])
     pub(super) trace: Vec<T>,
+    /// The slots of each sequence in ascending order of usage (batch, slots); empty without allocation.
+    pub(super) orders: Vec<u32>,
     /// ξ behind its non-linearities.
     asked: Vec<T>,
     order: Vec<u32>,
@@ -29,18 +31,22 @@ impl<T: Real> Step<T> {
             access: *access,
             sizes,
             reads: zeros(sizes.batch * sizes.heads * sizes.width),
-            new: zeros(sizes.batch * sizes.state()),
-            trace: zeros(sizes.batch * sizes.trace()),
+            new: Vec::with_capacity(sizes.batch * sizes.state()),
+            trace: Vec::with_capacity(sizes.batch * sizes.trace()),
+            orders: Vec::with_capacity(sizes.batch * sizes.slots),
             asked: zeros(parts.end),
             order: Vec::with_capacity(sizes.slots),
             parts,
         }
     }
 
-    /// The step of sequence `b`.
+    /// The step of sequence `b`, after that of the one before.
     #[inline(always)]
     pub(super) fn sequence(&mut self, b: usize, interface: &[T], old: &[T]) {
-        let Self { access, parts, sizes, reads, new, trace, asked, order } = self;
+        let Self { access, parts, sizes, reads, new, trace, orders, asked, order } = self;
+        // Made zero right before it is written, it is in the cache: all of it at once is not.
+        new.resize((b + 1) * sizes.state(), T::zero());
+        trace.resize((b + 1) * sizes.trace(), T::zero());
         let (n, width, heads) = (sizes.slots, sizes.width, sizes.heads);
         let (cells, traced) = (sizes.cells(), sizes.traced());
         decode(access, parts, &interface[b * parts.end..][..parts.end], asked);
@@ -70,6 +76,7 @@ impl<T: Real> Step<T> {
             }
             allocation::order(usage, order);
             allocation::forward(usage, order, free);
+            orders.extend_from_slice(order);
         }
 
         // Where to write: by content, or what is free.

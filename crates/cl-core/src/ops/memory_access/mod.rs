@@ -142,17 +142,17 @@ impl MemoryAccess {
         }
         let interface = interface.contiguous()?;
         let (device, cells) = (interface.device(), &state.cells);
-        let (found, new, trace) = for_float!("memory_access", interface, T => {
+        let (found, new, trace, orders) = for_float!("memory_access", interface, T => {
             let mut step = forward::Step::<T>::new(self, sizes);
             with_slice::<T, _>(&interface, |xi| with_slice(cells, |old| {
                 wide_loop(Run { step: &mut step, interface: xi, old });
                 Ok(())
             }))?;
-            let forward::Step { reads, new, trace, .. } = step;
+            let forward::Step { reads, new, trace, orders, .. } = step;
             let new = Tensor::from_vec(new, cells.shape(), device)?;
             let trace = Tensor::from_vec(trace, (sizes.batch, sizes.trace()), device)?;
             let reads = <T as candle_core::WithDType>::to_cpu_storage_owned(reads);
-            Ok::<_, candle_core::Error>((reads, new, trace))
+            Ok::<_, candle_core::Error>((reads, new, trace, orders))
         })?;
         let after = Slot::default();
         let op = Access {
@@ -162,6 +162,7 @@ impl MemoryAccess {
             old: cells.clone(),
             new: new.clone(),
             trace,
+            orders,
             before: state.slot.clone(),
             after: after.clone(),
         };
@@ -204,6 +205,7 @@ struct Access {
     old: Tensor,
     new: Tensor,
     trace: Tensor,
+    orders: Vec<u32>,
     before: Slot,
     after: Slot,
 }
@@ -253,7 +255,8 @@ impl CustomOp2 for Access {
             let mut back = backward::Step::<T>::new(&self.access, sizes);
             with_slice::<T, _>(interface, |xi| with_slice(&self.old, |old| with_slice(&self.new, |new| {
                 with_slice(&self.trace, |trace| with_slice(grad, |reads| {
-                    wide_loop(Back { step: &mut back, given: backward::Given { xi, old, new, trace, reads }, g });
+                    let given = backward::Given { xi, old, new, trace, orders: &self.orders, reads };
+                    wide_loop(Back { step: &mut back, given, g });
                     Ok(())
                 }))
             })))?;
