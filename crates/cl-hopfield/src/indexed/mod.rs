@@ -1,5 +1,7 @@
 //! A store for so many patterns that a query should not look at all of them.
 
+// Of the crates with such an index, hnsw_rs and instant-distance take nothing out again, usearch is C++, and neither it nor
+// hnsw_rs is drawn from a seed that is given; trees do not help among 64 numbers.
 mod cells;
 mod saved;
 
@@ -19,8 +21,9 @@ use cells::Means;
 /// everything.
 ///
 /// How much is missed depends on the patterns and the queries, so it is measured: [`recall`](Self::recall) compares with an exact
-/// search. A cue that is a stored pattern with some noise finds it in a few cells; for queries that are like nothing stored, among
-/// patterns without any structure, many have to be looked into.
+/// search. Among 20 000 patterns of 64 numbers without any structure, in 142 cells, a stored pattern with noise of half its length
+/// is found in 16 cells 98 times of 100; of the ten nearest to a query that is like nothing stored, the hardest there is, 32 cells
+/// hold 0.7. A test holds the store to that.
 ///
 /// Patterns come and go at any time. As their number grows, or shrinks, to four times, or a quarter, of what the cells were made
 /// for, the cells are made anew; one `insert` in as many then takes long. All that is random is drawn from the seed: the same
