@@ -365,9 +365,12 @@ pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> Str
             mark(&mut svg, k, &class("mark"), (x(p.x), y(p.median)));
         }
     }
-    // The name of a curve without points stands at the bottom.
-    let end =
-        |s: &Series| s.points.last().map_or((width - right, height - bottom), |p| (x(p.x), y(p.median)));
+    // The name of a curve without points stands at the bottom. Nothing leads on from a theory to its name: it would seem to go on.
+    let end = |s: &Series| match s.points.last() {
+        None => (width - right, height - bottom),
+        Some(p) if s.theory => (width - right, y(p.median)),
+        Some(p) => (x(p.x), y(p.median)),
+    };
     let ends: Vec<_> = series.iter().map(end).collect();
     names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
     svg.finish()
@@ -638,7 +641,10 @@ mod tests {
     fn weights_are_cells() {
         let svg = weights(&[("written".into(), vec![vec![0, 100], vec![50, 0], vec![0, 0]])]);
         assert_eq!(svg.matches("<rect").count(), 1 + 2);
-        assert!(svg.contains(r##"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"##), "{svg}");
+        assert!(
+            svg.contains(r##"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"##),
+            "{svg}"
+        );
         assert!(svg.contains(r#"<rect x="15.0" y="18.0""#) && svg.contains("2 slots down, 3 steps"), "{svg}");
         assert!(weights(&[]).ends_with("</svg>"));
     }

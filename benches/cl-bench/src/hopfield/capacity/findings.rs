@@ -362,7 +362,7 @@ impl Found<'_> {
                 let theirs = theory_slope(*degree, units, allowed).unwrap_or(f64::NAN);
                 claim(
                     krotov,
-                    format!("degree {degree}: patterns go with N^{}, {wrong} wrong", degree - 1),
+                    format!("degree {degree}: patterns go with {}, {wrong} wrong", power(degree - 1)),
                     format!("a slope within 0.25 of {expected}"),
                     slope.map(|slope| {
                         let found = format!("{slope:.2} (by the formula, over these N, {theirs:.2})");
@@ -518,6 +518,16 @@ impl Found<'_> {
 
 fn theory_slope(degree: u32, units: &[usize], allowed: Allowed) -> Option<f64> {
     slope(units.iter().map(|&n| ((n as f64).ln(), theory::capacity(degree, n, allowed).ln())))
+}
+
+/// N raised to this.
+fn power(exponent: u32) -> String {
+    match exponent {
+        1 => "N".into(),
+        2 => "N²".into(),
+        3 => "N³".into(),
+        more => format!("N^{more}"),
+    }
 }
 
 fn open(cells: impl IntoIterator<Item = String>) -> Line {
