@@ -2,9 +2,9 @@
 //! K² values that is trained, of which a query uses a few.
 //!
 //! A key is a pair: cᵢ of K first halves and c'ⱼ of K second halves. Its score is that of the halves, q₁ᵀcᵢ + q₂ᵀc'ⱼ, so that the
-//! k best of all K² keys lie among the k best first halves with the k best second halves (eq. 3, 4): 2K products and k² sums in
+//! k best of all K² keys lie among the k best first halves with the k best second halves: 2K products and k² sums in
 //! place of K² products. The result is Σ softmax(scores) v over those k, summed over heads, which have keys of their own and
-//! share the values (§3.2). The paper's batch norm of queries is left to the caller.
+//! share the values. The paper's batch norm of queries is left to the caller.
 //!
 //! **Gradients of the values.** In candle's [`GradStore`] a gradient is as large as its variable: with
 //! [`forward`](ProductKeys::forward) every step makes K² rows of mostly zeros. [`forward_sparse`](ProductKeys::forward_sparse)
