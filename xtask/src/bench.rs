@@ -12,15 +12,16 @@ use cl_bench::speed::gpu;
 use cl_bench::suites;
 use cl_bench::tier::Tier;
 use cl_bench::unfinished::Unfinished;
-use cl_bench::{cliffwalk, diagnosis};
+use cl_bench::{diagnosis, sequences};
 use cl_data::Scenario;
 use cl_methods::Registry;
 
+use crate::study::STUDIES;
 use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `speed`, `method-speed`, `memory-speed`, `replay-speed` or `gpu-speed`
+    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `dnc-copy`, `dnc-recall`, `babi`, or a contest of speed
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -63,6 +64,31 @@ pub struct Args {
     speed: crate::speed::Args,
 }
 
+impl Args {
+    /// Refuses the flags that what is run has no use for: those but `flags`, `--out` and `--check`.
+    fn only(&self, flags: &[&str]) -> Result<()> {
+        let given = [
+            ("--scenario", self.scenario.is_some()),
+            ("--method", !self.methods.is_empty()),
+            ("--seeds", self.seeds.is_some()),
+            ("--tier", self.tier != Tier::Paper),
+            ("--jobs", self.jobs.is_some()),
+            ("--device", self.device != "cpu"),
+            ("--tf32", self.tf32),
+            ("--fresh", self.fresh),
+            ("--diagnose", self.diagnose),
+        ];
+        match given.iter().find(|(flag, given)| *given && !flags.contains(flag)) {
+            Some((flag, _)) => bail!(
+                "{} takes {}, --out and --check, no other flag such as {flag}",
+                self.suite,
+                flags.join(", ")
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn main(args: Args) -> Result<ExitCode> {
@@ -70,18 +96,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return Ok(list());
     }
     if let Some(contest) = crate::speed::contest(&args.suite) {
-        if args.scenario.is_some()
-            || !args.methods.is_empty()
-            || args.seeds.is_some()
-            || args.jobs.is_some()
-            || args.tier != Tier::Paper
-            || args.device != "cpu"
-            || args.tf32
-            || args.fresh
-            || args.diagnose
-        {
-            bail!("{} takes --peers, --venv, --case, --rounds, --out and --check, no other flag", args.suite);
-        }
+        args.only(&["--peers", "--venv", "--case", "--rounds"])?;
         if let Some(code) = one_thread_each()? {
             return Ok(code);
         }
@@ -89,34 +104,25 @@ pub fn main(args: Args) -> Result<ExitCode> {
         return crate::speed::main(contest, args.speed, args.out, args.check, &STOP);
     }
     if args.suite == gpu::NAME {
-        if args.scenario.is_some()
-            || !args.methods.is_empty()
-            || args.seeds.is_some()
-            || args.jobs.is_some()
-            || args.tier != Tier::Paper
-            || args.tf32
-            || args.fresh
-            || args.diagnose
-        {
-            bail!("{} takes --device, --rounds, --out and --check, no other flag", gpu::NAME);
-        }
+        args.only(&["--device", "--rounds"])?;
         return crate::speed::on_gpu(&args.device, &args.speed, args.out, args.check);
     }
     args.speed.refuse_for_suites()?;
-    if args.suite == cliffwalk::NAME {
-        if args.scenario.is_some()
-            || !args.methods.is_empty()
-            || args.jobs.is_some()
-            || args.fresh
-            || args.tier != Tier::Paper
-            || args.device != "cpu"
-            || args.tf32
-            || args.diagnose
-        {
-            bail!("{} takes --seeds, --out and --check, no other flag", cliffwalk::NAME);
+    if let Some((name, _, run)) = STUDIES.into_iter().find(|(name, ..)| *name == args.suite) {
+        args.only(&["--seeds"])?;
+        if let Some(code) = one_thread_each()? {
+            return Ok(code);
         }
         catch_interrupt()?;
-        return crate::cliffwalk::main(args.seeds, args.out, args.check, &STOP);
+        return crate::study::main(name, run, args.seeds, args.out, args.check, &STOP);
+    }
+    if let Some(suite) = sequences::suite(&args.suite) {
+        args.only(&["--method", "--seeds"])?;
+        if let Some(code) = one_thread_each()? {
+            return Ok(code);
+        }
+        catch_interrupt()?;
+        return crate::sequences::main(suite, args.methods, args.seeds, args.out, args.check, &STOP);
     }
     let suite = args.tier.of(suites::suite(&args.suite)?);
     if let Some(code) = one_thread_each()? {
@@ -206,7 +212,15 @@ fn list() -> ExitCode {
             println!("    {:<18} {}", row.name, scenarios.join(" "));
         }
     }
-    println!("{}: updates that prioritized replay needs", cliffwalk::NAME);
+    for (name, what, _) in STUDIES {
+        println!("{name}: {what}");
+    }
+    for suite in sequences::SUITES {
+        println!("{}: {}", suite.name, suite.source);
+        for row in suite.rows {
+            println!("    {}", row.name);
+        }
+    }
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");
     println!("memory-speed: what memories compute, with --peers beside PyTorch's");

@@ -2,11 +2,12 @@
 
 mod advise;
 mod bench;
-mod cliffwalk;
 mod data;
 #[cfg(feature = "kernels")]
 mod kernels;
+mod sequences;
 mod speed;
+mod study;
 mod watch;
 
 use clap::{Parser, Subcommand};

@@ -45,6 +45,7 @@ fn wrong_flags_say_what_would_be_right() {
     }
     assert!(refused(&["bench", "--peers"]).contains("bench speed"));
     assert!(refused(&["bench", "speed", "--seeds", "3"]).contains("no other flag"));
+    assert!(refused(&["bench", "hopfield-mnist", "--jobs", "3"]).contains("hopfield-mnist takes --seeds"));
     assert!(refused(&["bench", "replay-speed", "--jobs", "3"]).contains("replay-speed takes"));
     assert!(refused(&["bench", "speed", "--case", "mpl", "--out", dir]).contains("mlp-128"));
     assert!(refused(&["bench", "replay-speed", "--case", "mlp-128", "--out", dir]).contains("draw-gather"));
@@ -63,6 +64,9 @@ fn the_list_names_every_suite() {
         "Naive rehearsal-C",
         "speed",
         "replay-speed",
+        "per-cliffwalk",
+        "hopfield-capacity",
+        "hopfield-mnist",
     ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }

@@ -13,6 +13,9 @@
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
 //! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
+//! | [`hopfield`] | what associative memories hold, beside what theory says |
+//! | [`experiment`] | what suites have in common that measure something else than accuracies |
+//! | [`sequences`] | what networks with a memory learn: copying, associative recall, bAbI |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
 //! | [`clock`] | processor time and memory |
 
@@ -21,11 +24,15 @@ mod class_orders;
 pub mod cliffwalk;
 pub mod clock;
 pub mod diagnosis;
+pub mod experiment;
+pub mod hopfield;
 mod in_words;
+mod line;
 pub mod published;
 pub mod report;
 pub mod results;
 pub mod runner;
+pub mod sequences;
 pub mod speed;
 pub mod suites;
 pub mod tier;

@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use cl_bench::cliffwalk::{self, Findings, Protocol};
+use cl_bench::experiment::{self, Experiment};
+use cl_bench::hopfield::{capacity, mnist};
 use cl_bench::published::Verdict;
 use cl_bench::report::Report;
 use cl_bench::results::Lines;
@@ -230,7 +232,7 @@ fn per_cliffwalk() {
     let findings = Findings::of(&Protocol::default(), cliffwalk::SEEDS, &runs).unwrap();
     let claims = findings.claims();
     assert!(claims.iter().all(|claim| claim.holds.is_some()), "runs of another protocol are committed");
-    let missed: Vec<_> = claims.iter().filter(|c| c.holds == Some(false)).map(|c| c.text).collect();
+    let missed: Vec<_> = claims.iter().filter(|c| c.holds == Some(false)).map(|c| c.text.as_str()).collect();
     assert_eq!(missed, NOT_BORNE_OUT);
 
     let path = folder.join("per-cliffwalk.md");
@@ -242,4 +244,36 @@ fn per_cliffwalk() {
         findings.markdown(),
         "per-cliffwalk.md is not that of the results; UPDATE_README=1"
     );
+}
+
+/// The report of the committed runs of an experiment, of which there are as many as it has parts and seeds, stands beside them, and
+/// its claims, which all hold, in the README.
+fn check_experiment<E: Experiment + Default>() {
+    let (folder, experiment) = (root().join("benches/results"), E::default());
+    let (runs, torn) =
+        Lines::<experiment::Run<E::Part>>::read(folder.join(format!("{}.jsonl", E::NAME))).unwrap();
+    assert!(torn.is_none());
+    assert_eq!(runs.len(), experiment.parts().len() * E::SEEDS as usize);
+    let study = experiment::study(&experiment, E::SEEDS, &runs).unwrap();
+    for claim in study.claims() {
+        // None: runs of another protocol are committed.
+        assert_eq!(claim.holds, Some(true), "{}: {}", claim.text, claim.found);
+    }
+    let path = folder.join(format!("{}.md", E::NAME));
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, study.markdown()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(written, study.markdown(), "{}.md is not that of the results; UPDATE_README=1", E::NAME);
+    check_readme(E::NAME, &study.summary());
+}
+
+#[test]
+fn hopfield_capacity() {
+    check_experiment::<capacity::Protocol>();
+}
+
+#[test]
+fn hopfield_mnist() {
+    check_experiment::<mnist::Protocol>();
 }

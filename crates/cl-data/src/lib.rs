@@ -28,12 +28,14 @@
 //! | `stream` | [`split`], [`permuted`], [`rotated`], [`transformed`] in the three [`Scenario`]s; [`three_sixty`], without borders |
 //! | `batches` | [`Batches`]: mini-batches, shuffled or in order, for ever; can be saved |
 //! | [`idx`] | the format of MNIST's files |
+//! | [`babi`] | stories with questions |
 //! | `manifest` | [`Manifest`]: what a data set consists of and where it can be had |
 //! | `store` | [`Locations`]; [`locate`], [`verify`] and [`fetch`] files, with a [`Report`] |
 //! | `digits` | the UCI handwritten digits, part of the program |
 //!
 //! Every random choice is drawn from a seed by [`cl_core::rng`]; nothing depends on threads.
 
+pub mod babi;
 mod batches;
 mod dataset;
 mod digits;

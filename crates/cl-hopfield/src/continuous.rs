@@ -44,6 +44,15 @@ pub struct Retrieved {
 /// [`Error::Mismatch`] for shapes or dtypes that do not fit.
 pub fn retrieve(queries: &Tensor, patterns: &Tensor, beta: f64, steps: Steps) -> Result<Retrieved> {
     check(beta)?;
+    settle(queries, steps, |state| state.retrieve(patterns, patterns, beta, None))
+}
+
+/// Updates states (n, d) as often as `steps` says.
+pub(crate) fn settle(
+    queries: &Tensor,
+    steps: Steps,
+    update: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Retrieved> {
     let mut found = Retrieved { state: queries.clone(), steps: 0, moved: None };
     let (tolerance, at_most) = match steps {
         Steps::Exactly(n) => (None, n),
@@ -53,7 +62,7 @@ pub fn retrieve(queries: &Tensor, patterns: &Tensor, beta: f64, steps: Steps) ->
         Steps::Until { tolerance, at_most } => (Some(tolerance), at_most),
     };
     while found.steps < at_most {
-        let next = found.state.retrieve(patterns, patterns, beta, None)?;
+        let next = update(&found.state)?;
         if tolerance.is_some() {
             found.moved = Some(longest(&(&next.detach() - found.state.detach())?)?);
         }
@@ -115,7 +124,7 @@ pub fn error_bound(m: usize, longest: f64, separation: f64, r: f64, beta: f64) -
     }
 }
 
-fn check(beta: f64) -> Result<()> {
+pub(crate) fn check(beta: f64) -> Result<()> {
     if beta > 0.0 && beta.is_finite() {
         return Ok(());
     }

@@ -6,7 +6,8 @@
 //! | [`Dense`] | ±1, a bit each | N^(a−1) with an interaction of degree a, 2^(N/2) with an exponential one | Krotov & Hopfield 2016, Demircigil et al. 2017 |
 //! | [`continuous`] | real numbers, plain tensors | exponentially many, if they are far enough apart for β | Ramsauer et al. 2021 |
 //!
-//! [`layers`] are the continuous network as trainable layers of a candle model; a [`Store`] keeps patterns that come and go.
+//! [`layers`] are the continuous network as trainable layers of a candle model; a [`Store`] keeps patterns that come and go, an
+//! [`IndexedStore`] millions of them.
 //!
 //! A half-hidden pattern of bits:
 //!
@@ -40,9 +41,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod block;
 mod classical;
 pub mod continuous;
 mod dense;
+mod indexed;
 pub mod layers;
 mod recall;
 mod states;
@@ -50,6 +53,7 @@ mod store;
 
 pub use classical::Classical;
 pub use dense::{Dense, Interaction};
+pub use indexed::IndexedStore;
 pub use recall::{Order, Recall};
 pub use states::{State, States};
 pub use store::{Id, Store};

@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::block::{Block, keep_nearest, not_stored, queries_of, row};
 use crate::continuous::{self, Retrieved, Steps};
 
 /// What a stored pattern is called; it is never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Id(u64);
+pub struct Id(pub(crate) u64);
 
 /// Patterns of one width, f32 on the CPU, that are stored, overwritten and forgotten one by one, and are retrieved from as from a
-/// plain tensor of them: all of them take part, however many there are.
+/// plain tensor of them: all of them take part, however many there are. Where that takes too long, an
+/// [`IndexedStore`](crate::IndexedStore) looks at some of them.
 ///
 /// They lie in one block of memory, in no order: what is forgotten gives its place to the last.
 ///
@@ -36,10 +38,7 @@ pub struct Id(u64);
 /// ```
 #[derive(Debug)]
 pub struct Store {
-    /// (room, width); the first rows are taken.
-    rows: Tensor,
-    /// What each row is called.
-    ids: Vec<Id>,
+    patterns: Block,
     /// The row of each.
     row_of: HashMap<Id, usize>,
     /// What the next one is called.
@@ -74,23 +73,22 @@ impl Store {
         if width == 0 {
             return Err(Error::invalid("width", "patterns of 0 numbers cannot be told apart"));
         }
-        let rows = Tensor::zeros((room.max(1), width), DType::F32, &Device::Cpu)?;
-        Ok(Self { rows, ids: Vec::new(), row_of: HashMap::new(), next: 0 })
+        Ok(Self { patterns: Block::with_room(width, room)?, row_of: HashMap::new(), next: 0 })
     }
 
     /// How many patterns there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.patterns.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.len() == 0
     }
 
     /// The numbers of a pattern.
     pub fn width(&self) -> usize {
-        self.rows.dims()[1]
+        self.patterns.width()
     }
 
     /// The patterns (m, width) as they lie, beside what each is called: a view, nothing is copied. It shows what is stored later
@@ -99,7 +97,7 @@ impl Store {
     /// # Errors
     /// candle's own.
     pub fn patterns(&self) -> Result<(Tensor, &[Id])> {
-        Ok((self.rows.narrow(0, 0, self.len())?, &self.ids))
+        Ok((self.patterns.rows()?, self.patterns.ids()))
     }
 
     /// Stores a pattern. Where there is no room left, all move to twice as much.
@@ -107,17 +105,11 @@ impl Store {
     /// # Errors
     /// [`Error::Mismatch`] for another width, [`Error::Invalid`] for what is not finite; nothing is stored then.
     pub fn insert(&mut self, pattern: &[f32]) -> Result<Id> {
-        let row = self.row(pattern)?;
-        if self.len() == self.rows.dim(0)? {
-            let more = Tensor::zeros((2 * self.len(), self.width()), DType::F32, &Device::Cpu)?;
-            more.slice_set(&self.rows, 0, 0)?;
-            self.rows = more;
-        }
-        self.rows.slice_set(&row, 0, self.len())?;
+        let row = row(pattern, self.width())?;
         let id = Id(self.next);
+        self.patterns.push(id, &row)?;
+        self.row_of.insert(id, self.len() - 1);
         self.next += 1;
-        self.row_of.insert(id, self.len());
-        self.ids.push(id);
         Ok(id)
     }
 
@@ -126,8 +118,8 @@ impl Store {
     /// # Errors
     /// As [`insert`](Self::insert), and for one that is not stored.
     pub fn overwrite(&mut self, id: Id, pattern: &[f32]) -> Result<()> {
-        let row = self.row(pattern)?;
-        Ok(self.rows.slice_set(&row, 0, self.place(id)?)?)
+        let row = row(pattern, self.width())?;
+        self.patterns.set(self.place(id)?, &row)
     }
 
     /// Forgets a pattern.
@@ -135,13 +127,10 @@ impl Store {
     /// # Errors
     /// [`Error::Invalid`] for one that is not stored.
     pub fn forget(&mut self, id: Id) -> Result<()> {
-        let (place, last) = (self.place(id)?, self.len() - 1);
-        if place != last {
-            let moved = self.rows.narrow(0, last, 1)?.copy()?;
-            self.rows.slice_set(&moved, 0, place)?;
-            self.row_of.insert(self.ids[last], place);
+        let place = self.place(id)?;
+        if let Some(moved) = self.patterns.take(place)? {
+            self.row_of.insert(moved, place);
         }
-        self.ids.swap_remove(place);
         self.row_of.remove(&id);
         Ok(())
     }
@@ -151,7 +140,7 @@ impl Store {
     /// # Errors
     /// [`Error::Invalid`] for one that is not stored.
     pub fn get(&self, id: Id) -> Result<Vec<f32>> {
-        Ok(self.rows.get(self.place(id)?)?.to_vec1()?)
+        self.patterns.get(self.place(id)?)
     }
 
     /// From `queries` (n, width) on among all that is stored: [`continuous::retrieve`].
@@ -173,22 +162,14 @@ impl Store {
     pub fn nearest(&self, queries: &Tensor, k: usize) -> Result<Vec<Vec<(Id, f32)>>> {
         /// Patterns that are looked at together.
         const BLOCK: usize = 4096;
-        let (n, width) = queries.dims2()?;
-        if width != self.width() {
-            return Err(Error::mismatch(
-                "nearest",
-                format!("(n, {})", self.width()),
-                format!("({n}, {width})"),
-            ));
-        }
-        let mut best: Vec<Vec<(Id, f32)>> = vec![Vec::new(); n];
+        let mut best: Vec<Vec<(Id, f32)>> = vec![Vec::new(); queries_of(queries, self.width())?];
+        let (rows, ids) = self.patterns()?;
         for from in (0..self.len()).step_by(BLOCK) {
-            let rows = self.rows.narrow(0, from, BLOCK.min(self.len() - from))?;
+            let rows = rows.narrow(0, from, BLOCK.min(self.len() - from))?;
             let products = queries.matmul(&rows.t()?)?.to_vec2::<f32>()?;
             for (best, products) in best.iter_mut().zip(products) {
-                best.extend(self.ids[from..].iter().copied().zip(products));
-                best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                best.truncate(k);
+                best.extend(ids[from..].iter().copied().zip(products));
+                keep_nearest(best, k);
             }
         }
         Ok(best)
@@ -199,7 +180,8 @@ impl Store {
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let saved = Saved { rows: self.patterns()?.0.copy()?, ids: self.ids.clone(), next: self.next };
+        let (rows, ids) = self.patterns()?;
+        let saved = Saved { rows: rows.copy()?, ids: ids.to_vec(), next: self.next };
         snapshot::save(path, KIND, &saved)
     }
 
@@ -220,30 +202,10 @@ impl Store {
         {
             return Err(Error::format(path, "its patterns and their names do not fit together"));
         }
-        let mut store = Self::with_room(width, held)?;
-        if held > 0 {
-            store.rows.slice_set(&rows.contiguous()?, 0, 0)?;
-        }
-        (store.ids, store.row_of, store.next) = (ids, row_of, next);
-        Ok(store)
+        Ok(Self { patterns: Block::of(&rows, ids)?, row_of, next })
     }
 
     fn place(&self, id: Id) -> Result<usize> {
-        self.row_of
-            .get(&id)
-            .copied()
-            .ok_or_else(|| Error::invalid("id", format!("pattern {} is not stored, or was forgotten", id.0)))
-    }
-
-    /// A pattern as a row.
-    fn row(&self, pattern: &[f32]) -> Result<Tensor> {
-        let width = self.width();
-        if pattern.len() != width {
-            return Err(Error::mismatch("store", format!("{width} numbers"), pattern.len().to_string()));
-        }
-        if let Some(at) = pattern.iter().position(|x| !x.is_finite()) {
-            return Err(Error::invalid("pattern", format!("number {at} is {}", pattern[at])));
-        }
-        Ok(Tensor::from_slice(pattern, (1, width), &Device::Cpu)?)
+        self.row_of.get(&id).copied().ok_or_else(|| not_stored(id))
     }
 }

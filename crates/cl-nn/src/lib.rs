@@ -26,6 +26,7 @@ mod mlp;
 mod one_by_one;
 mod optim;
 mod per_sample;
+mod unrolled;
 
 pub use conv::{Conv2d, Conv2dConfig, MaxPool2d, conv2d, conv2d_relu, max_pool2d};
 pub use factored::Factored;
@@ -34,5 +35,6 @@ pub use mlp::Mlp;
 pub use one_by_one::OneByOne;
 pub use optim::{Accumulator, Optimizer, OptimizerConfig, clip_norm};
 pub use per_sample::PerSample;
+pub use unrolled::Unrolled;
 
 pub use cl_core::Activation;

@@ -8,9 +8,10 @@ use super::learn::{End, Strategy};
 use super::values::Representation;
 use super::walk::Walk;
 use super::{NAME, Protocol, Run};
+use crate::line::slope;
 use crate::report::Written;
-use crate::report::study::{Section, Study};
-use crate::report::svg::{Point, Series};
+use crate::report::study::{Chart, Claim, Section, Study};
+use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
 use crate::speed::Spread;
 
@@ -41,21 +42,6 @@ struct Cell {
     updates: Option<Spread>,
     learned: usize,
     of: usize,
-}
-
-/// Something the paper says of the Cliffwalk, and what was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Where it stands.
-    pub source: &'static str,
-    /// What it says.
-    pub text: &'static str,
-    /// What is asked of our numbers.
-    pub asked: &'static str,
-    /// Our numbers.
-    pub found: String,
-    /// Whether they are as asked; None if runs are missing.
-    pub holds: Option<bool>,
 }
 
 impl Findings {
@@ -175,7 +161,10 @@ impl Findings {
                 _ => ("runs are missing".into(), None),
             }
         };
-        let claim = |source, text, asked, (found, holds)| Claim { source, text, asked, found, holds };
+        let claim = |source: &str, text: &str, asked: &str, (found, holds)| {
+            let [source, text, asked] = [source, text, asked].map(str::to_owned);
+            Claim { source, text, asked, found, holds }
+        };
         vec![
             claim(
                 "section 3.1, figures 1 and 2 left",
@@ -237,25 +226,14 @@ impl Findings {
         }
     }
 
-    fn study(&self) -> Study {
-        let claims = self.claims();
-        let count = |holds| claims.iter().filter(|claim| claim.holds == holds).count();
-        let counts = [
-            (count(Some(true)), "hold"),
-            (count(Some(false)), "not reproduced"),
-            (count(None), "open: runs are missing"),
-        ];
-        let said = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    /// All of it, as a report.
+    pub fn study(&self) -> Study {
         Study {
             title: "Blind Cliffwalk",
             suite: NAME,
             source: SOURCE,
-            headline: format!("The paper's claims: {}", said.collect::<Vec<_>>().join(", ")),
-            claims: claims_grid(&claims),
+            claims: self.claims(),
             sections: Representation::ALL.map(|representation| self.section(representation)).into(),
-            axes: ("transitions in the memory", "updates until all values are learned"),
-            caption: "Medians over seeds, and a band from the smallest to the largest run; both axes are \
-                      logarithmic. A curve ends where not every run learns; a dotted line leads on to its name.",
             protocol: self.protocol_lines(),
             notes: NOTES.iter().map(|&note| note.into()).collect(),
         }
@@ -271,7 +249,6 @@ impl Findings {
                 ("Linear", "Linear: updates (median), and how many times fewer than uniform")
             }
         };
-        let number = |name: &str| Column { name: name.into(), numeric: true };
         let columns = ["states", "transitions"].into_iter().chain(rows.iter().map(|row| row.strategy.name()));
         let mut lines: Vec<Line> = Vec::new();
         let uniform = rows.iter().find(|row| row.strategy == Strategy::Uniform);
@@ -291,10 +268,17 @@ impl Findings {
         lines.push(Line { status: "open", cells });
         let series = rows.iter().map(|row| Series {
             name: row.strategy.name().into(),
+            theory: false,
             points: row.cells.iter().map_while(point).collect(),
         });
-        let grid = Grid { caption: caption.into(), columns: columns.map(number).collect(), lines };
-        Section { heading, grid, series: series.collect() }
+        let grid = Grid { caption: caption.into(), columns: columns.map(Column::numbers).collect(), lines };
+        let chart = Chart {
+            series: series.collect(),
+            axes: [Axis::log("transitions in the memory"), Axis::log("updates until all values are learned")],
+            caption: "Medians over seeds, and a band from the smallest to the largest run; both axes are \
+                      logarithmic. A curve ends where not every run learns; a dotted line leads on to its name.",
+        };
+        Section { heading, grid, chart: Some(chart), pictures: Vec::new() }
     }
 
     fn protocol_lines(&self) -> Vec<(String, String)> {
@@ -388,50 +372,4 @@ fn point(cell: &Cell) -> Option<Point> {
     let x = cell.walk.transitions() as f64;
     // A run that begins below the threshold needs none, which has no logarithm.
     (updates.min > 0.0).then_some(Point { x, low: updates.min, median: updates.median, high: updates.max })
-}
-
-fn claims_grid(claims: &[Claim]) -> Grid {
-    let columns = ["claim", "stands in", "asked", "found", "verdict"];
-    let lines = claims.iter().map(|claim| {
-        let (status, verdict) = match claim.holds {
-            Some(true) => ("ok", "holds"),
-            Some(false) => ("missed", "not reproduced"),
-            None => ("open", "open"),
-        };
-        let cells = [claim.text, claim.source, claim.asked, &claim.found, verdict].map(str::to_owned).into();
-        Line { status, cells }
-    });
-    Grid {
-        caption: "What the paper says, and what was found".into(),
-        lines: lines.collect(),
-        columns: columns.map(|name| Column { name: name.into(), numeric: false }).into(),
-    }
-}
-
-/// The slope of the straight line that fits best, by least squares; None for less than two points.
-fn slope(points: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
-    let points: Vec<(f64, f64)> = points.collect();
-    if points.len() < 2 {
-        return None;
-    }
-    let n = points.len() as f64;
-    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
-    let (xy, xx) =
-        points.iter().fold((0.0, 0.0), |(xy, xx), p| (xy + (p.0 - x) * (p.1 - y), xx + (p.0 - x).powi(2)));
-    (xx > 0.0).then_some(xy / xx)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slope_is_that_of_the_line() {
-        let on_a_line = [1.0, 2.0, 5.0].map(|x| (x, 3.0 - 0.5 * x));
-        assert!((slope(on_a_line.into_iter()).unwrap_or(0.0) + 0.5).abs() < 1e-15);
-        // (0, 0), (1, 1), (2, 1): 1/2 by hand.
-        assert_eq!(slope([(0.0, 0.0), (1.0, 1.0), (2.0, 1.0)].into_iter()), Some(0.5));
-        assert_eq!(slope([(1.0, 1.0)].into_iter()), None);
-        assert_eq!(slope([(1.0, 1.0), (1.0, 2.0)].into_iter()), None);
-    }
 }

@@ -41,7 +41,7 @@ use std::sync::atomic::AtomicBool;
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-pub use findings::{Claim, Findings};
+pub use findings::Findings;
 pub use learn::{End, Outcome, Strategy};
 pub use values::Representation;
 

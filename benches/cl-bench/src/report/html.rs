@@ -4,7 +4,7 @@ use cl_core::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::study::Study;
+use super::study::{Chart, Picture, Study};
 use super::svg;
 use super::view::{Grid, Section, View};
 
@@ -35,21 +35,25 @@ pub fn render(view: &View<'_>) -> Result<String> {
 /// A report without matrices.
 pub fn study(study: &Study) -> Result<String> {
     let sections = study.sections.iter().map(|section| {
+        let chart = |chart: &Chart| {
+            let drawn = |width| svg::chart(&chart.series, &chart.axes, width);
+            context! { caption => chart.caption, wide => drawn(WIDE), narrow => drawn(NARROW) }
+        };
+        let picture = |picture: &Picture| context! { caption => &picture.caption, svg => &picture.svg };
         context! {
             heading => section.heading,
             grid => grid(&section.grid),
-            wide => svg::log_log(&section.series, study.axes, WIDE),
-            narrow => svg::log_log(&section.series, study.axes, NARROW),
+            chart => section.chart.as_ref().map(chart),
+            pictures => section.pictures.iter().map(picture).collect::<Vec<_>>(),
         }
     });
     let page = context! {
         title => study.title,
         suite => study.suite,
         source => study.source,
-        headline => &study.headline,
-        claims => grid(&study.claims),
+        headline => study.headline(),
+        claims => grid(&study.claims_grid()),
         sections => sections.collect::<Vec<_>>(),
-        caption => study.caption,
         protocol => &study.protocol,
         notes => &study.notes,
     };

@@ -5,8 +5,8 @@
 //! lay it out, so they cannot disagree.
 
 mod html;
-mod markdown;
-pub(crate) mod study;
+pub(crate) mod markdown;
+pub mod study;
 mod summary;
 pub(crate) mod svg;
 pub(crate) mod text;

@@ -1,5 +1,5 @@
-//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves, and effort against
-//! size on logarithmic axes.
+//! The drawings, as inline SVG: accuracies as a heat map, accuracy over tasks as curves, and medians against
+//! a size on axes of either kind.
 //!
 //! Colours of curves come from the page's style sheet (classes `s0` to `s7`), so that they follow light
 //! and dark. Colour is never the only sign: curves have marks of different shapes, dashes beyond the
@@ -216,15 +216,18 @@ fn names(
     }
 }
 
-/// One curve of [`log_log`].
+/// One curve of a [`chart`].
+#[derive(Debug)]
 pub struct Series {
     pub name: String,
-    /// Nowhere zero or less; x ascends.
+    /// x ascends; on a logarithmic axis nothing is zero or less.
     pub points: Vec<Point>,
+    /// What should be, rather than what was measured: a dashed line without marks.
+    pub theory: bool,
 }
 
 /// A median over runs, between the smallest and the largest.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Point {
     pub x: f64,
     pub low: f64,
@@ -232,9 +235,95 @@ pub struct Point {
     pub high: f64,
 }
 
-/// What grows how fast: medians against a size, both axes logarithmic, a line at every power of ten; a band
-/// from the smallest to the largest run. A curve may end early.
-pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) -> String {
+impl Point {
+    /// One number, which nothing varies.
+    pub fn exact(x: f64, y: f64) -> Self {
+        Self { x, low: y, median: y, high: y }
+    }
+}
+
+/// What is written along an edge, and how it is divided.
+#[derive(Debug, Clone, Copy)]
+pub struct Axis {
+    pub name: &'static str,
+    scale: Scale,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scale {
+    Logarithmic,
+    Linear,
+    FromZero,
+}
+
+impl Axis {
+    pub const fn log(name: &'static str) -> Self {
+        Self { name, scale: Scale::Logarithmic }
+    }
+
+    pub const fn linear(name: &'static str) -> Self {
+        Self { name, scale: Scale::Linear }
+    }
+
+    /// Linear, with 0 at its beginning.
+    pub const fn from_zero(name: &'static str) -> Self {
+        Self { name, scale: Scale::FromZero }
+    }
+
+    /// The axis for all these intervals, with some room at both ends.
+    fn over(self, intervals: impl Iterator<Item = (f64, f64)>) -> Range {
+        let none = (f64::INFINITY, f64::NEG_INFINITY);
+        let (low, high) = intervals.fold(none, |all, i| (all.0.min(i.0), all.1.max(i.1)));
+        let (low, high) = match self.scale {
+            Scale::FromZero => (0.0, from_zero([high].into_iter()).0),
+            _ if low > high => (1.0, 10.0),
+            Scale::Logarithmic => (low / 1.4, high * 1.4),
+            Scale::Linear => {
+                let room = if high > low { 0.04 * (high - low) } else { 0.5 };
+                (low - room, high + room)
+            }
+        };
+        Range { low, high, logarithmic: self.scale == Scale::Logarithmic }
+    }
+}
+
+/// What an axis shows.
+struct Range {
+    low: f64,
+    high: f64,
+    logarithmic: bool,
+}
+
+impl Range {
+    /// Where a value stands, from 0 to 1.
+    fn along(&self, value: f64) -> f64 {
+        let Self { low, high, logarithmic } = *self;
+        if logarithmic { (value / low).ln() / (high / low).ln() } else { (value - low) / (high - low) }
+    }
+
+    /// What is written beside it, and where: powers of ten, with their doubles and halves where there are few.
+    fn ticks(&self) -> Vec<(String, f64)> {
+        let Self { low, high, logarithmic } = *self;
+        if !logarithmic {
+            let step = from_zero([high - low].into_iter()).1;
+            let ticks = (low / step).ceil() as i64..=(high / step).floor() as i64;
+            return ticks.map(|k| k as f64 * step).map(|value| (written(value), value)).collect();
+        }
+        let powers: Vec<_> = powers(low, high).collect();
+        if powers.len() >= 2 {
+            return powers;
+        }
+        let around = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
+        let all = around.flat_map(|power| [1.0, 2.0, 5.0].map(|k| k * 10_f64.powi(power)));
+        all.filter(|value| (low..=high).contains(value)).map(|value| (written(value), value)).collect()
+    }
+}
+
+/// More points than this have no marks, which would hide the curve.
+const MARKED: usize = 40;
+
+/// Medians against a size, with a band from the smallest to the largest run. A curve may end early.
+pub fn chart(series: &[Series], [x_axis, y_axis]: &[Axis; 2], width: f64) -> String {
     let labels: Vec<String> = series.iter().map(|s| s.name.clone()).collect();
     let longest = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
     let right = (longest as f64 * 6.9 + 34.0).min(width * 0.45);
@@ -242,47 +331,97 @@ pub fn log_log(series: &[Series], (x_axis, y_axis): (&str, &str), width: f64) ->
     let height = (width * 0.58).clamp(270.0, 430.0).max(top + bottom + 15.0 * series.len() as f64);
 
     let points = || series.iter().flat_map(|s| &s.points);
-    let (x_low, x_high) = extent(points().map(|p| (p.x, p.x)));
-    let (y_low, y_high) = extent(points().map(|p| (p.low, p.high)));
-    let along = |value: f64, low: f64, high: f64| (value / low).ln() / (high / low).ln();
-    let x = |value: f64| left + along(value, x_low, x_high) * (width - left - right);
-    let y = |value: f64| height - bottom - along(value, y_low, y_high) * (height - top - bottom);
+    let (across, up) =
+        (x_axis.over(points().map(|p| (p.x, p.x))), y_axis.over(points().map(|p| (p.low, p.high))));
+    let x = |value: f64| left + across.along(value) * (width - left - right);
+    let y = |value: f64| height - bottom - up.along(value) * (height - top - bottom);
 
-    let mut svg = Svg::new(width, height, "curves", &format!("{y_axis}, against {x_axis}"));
-    svg.text(0.0, 12.0, r#"class="tick""#, y_axis);
-    for (power, value) in powers(y_low, y_high) {
+    let mut svg = Svg::new(width, height, "curves", &format!("{}, against {}", y_axis.name, x_axis.name));
+    svg.text(0.0, 12.0, r#"class="tick""#, y_axis.name);
+    for (written, value) in up.ticks() {
         svg.line("grid", (left, y(value)), (width - right, y(value)));
-        svg.text(left - 7.0, y(value) + 4.0, r#"class="tick" text-anchor="end""#, &power);
+        svg.text(left - 7.0, y(value) + 4.0, r#"class="tick" text-anchor="end""#, &written);
     }
-    for (power, value) in powers(x_low, x_high) {
+    for (written, value) in across.ticks() {
         svg.line("grid", (x(value), top), (x(value), height - bottom));
-        svg.text(x(value), height - bottom + 18.0, r#"class="tick" text-anchor="middle""#, &power);
+        svg.text(x(value), height - bottom + 18.0, r#"class="tick" text-anchor="middle""#, &written);
     }
     let middle = r#"class="tick" text-anchor="middle""#;
-    svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis);
+    svg.text((left + width - right) / 2.0, height - 4.0, middle, x_axis.name);
 
-    for (k, Series { points, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty()) {
+    for (k, Series { points, theory, .. }) in series.iter().enumerate().filter(|(_, s)| !s.points.is_empty())
+    {
         let class = |part: &str| format!("{part} s{}{}", k % HUES, if k >= HUES { " dashed" } else { "" });
+        let curve = points.iter().map(|p| (x(p.x), y(p.median)));
+        if *theory {
+            svg.path(&format!("{} dashed", class("curve")), curve, false);
+            continue;
+        }
         let upper = points.iter().map(|p| (x(p.x), y(p.high)));
         let lower = points.iter().rev().map(|p| (x(p.x), y(p.low)));
         svg.path(&class("band"), upper.chain(lower), true);
-        svg.path(&class("curve"), points.iter().map(|p| (x(p.x), y(p.median))), false);
-        for p in points {
+        svg.path(&class("curve"), curve, false);
+        for p in points.iter().filter(|_| points.len() <= MARKED) {
             mark(&mut svg, k, &class("mark"), (x(p.x), y(p.median)));
         }
     }
-    // The name of a curve without points stands at the bottom.
-    let end =
-        |s: &Series| s.points.last().map_or((width - right, height - bottom), |p| (x(p.x), y(p.median)));
+    // The name of a curve without points stands at the bottom. Nothing leads on from a theory to its name: it would seem to go on.
+    let end = |s: &Series| match s.points.last() {
+        None => (width - right, height - bottom),
+        Some(p) if s.theory => (width - right, y(p.median)),
+        Some(p) => (x(p.x), y(p.median)),
+    };
     let ends: Vec<_> = series.iter().map(end).collect();
     names(&mut svg, &labels, &ends, (width - right, right), (top, height - bottom));
     svg.finish()
 }
 
-/// The range of a logarithmic axis for all these intervals, with some room at both ends.
-fn extent(intervals: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    let all = intervals.fold((f64::INFINITY, 0.0), |all: (f64, f64), i| (all.0.min(i.0), all.1.max(i.1)));
-    if all.0 > all.1 { (1.0, 10.0) } else { (all.0 / 1.4, all.1 * 1.4) }
+/// The end of a linear axis from 0 on that holds all values, and the step between its lines: 1, 2 or 5 times a power of ten.
+fn from_zero(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let most = values.fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let power = 10f64.powf((most / 5.0).log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| most / step <= 6.0);
+    let step = step.unwrap_or(10.0 * power);
+    ((most / step).ceil() * step, step)
+}
+
+/// Without digits that say nothing.
+fn written(value: f64) -> String {
+    let rounded = (value * 1e6).round() / 1e6;
+    if rounded >= 10_000.0 { format!("{}k", rounded / 1000.0) } else { rounded.to_string() }
+}
+
+/// Weights over time: a column for each step, a row for each slot, the darker the more (percent). One panel under another.
+pub fn weights(panels: &[(String, Vec<Vec<u8>>)]) -> String {
+    const TOP: f64 = 18.0;
+    let slots = panels.iter().flat_map(|p| &p.1).map(Vec::len).max().unwrap_or(0);
+    let steps = panels.iter().map(|p| p.1.len()).max().unwrap_or(0);
+    let cell = (460.0 / steps.max(1) as f64).clamp(3.0, 14.0).min((260.0 / slots.max(1) as f64).max(3.0));
+    let (wide, high) = (cell * steps as f64, cell * slots as f64);
+    let panel = TOP + high + 10.0;
+    let mut svg = Svg::new(
+        wide.max(120.0) + 2.0,
+        panel * panels.len() as f64 + 16.0,
+        "heat",
+        "Weights of the slots of the memory, from step to step",
+    );
+    for (k, (name, weights)) in panels.iter().enumerate() {
+        let top = panel * k as f64 + TOP;
+        svg.text(1.0, top - 5.0, r#"class="tick""#, name);
+        let outline = r#"fill="none" class="grid""#;
+        svg.rect((1.0, top), (wide, high), outline);
+        for (t, column) in weights.iter().enumerate() {
+            for (slot, &percent) in column.iter().enumerate().filter(|(_, percent)| **percent > 0) {
+                let (fill, _) = shade(f64::from(percent) / 100.0);
+                let at = (1.0 + cell * t as f64, top + cell * slot as f64);
+                svg.rect(at, (cell, cell), &format!(r#"fill="{fill}""#));
+            }
+        }
+    }
+    let bottom = panel * panels.len() as f64 + 10.0;
+    svg.text(1.0, bottom, r#"class="tick""#, &format!("{slots} slots down, {steps} steps to the right"));
+    svg.finish()
 }
 
 /// The powers of ten within a range, as they are written.
@@ -441,9 +580,11 @@ mod tests {
         assert!(scale(&[]).1 > scale(&[]).0);
     }
 
+    const AXES: [Axis; 2] = [Axis::log("size"), Axis::log("effort")];
+
     fn series(name: &str, points: &[(f64, f64)]) -> Series {
         let point = |&(x, median): &(f64, f64)| Point { x, low: median / 2.0, median, high: median * 2.0 };
-        Series { name: name.into(), points: points.iter().map(point).collect() }
+        Series { name: name.into(), points: points.iter().map(point).collect(), theory: false }
     }
 
     #[test]
@@ -453,14 +594,13 @@ mod tests {
             series("none", &[]),
             series("<one>", &[(10.0, 5.0)]),
         ];
-        insta::assert_snapshot!(log_log(&all, ("size", "effort"), 360.0).replace("><", ">\n<"));
+        insta::assert_snapshot!(chart(&all, &AXES, 360.0).replace("><", ">\n<"));
     }
 
     /// A power law is a straight line, and all that is drawn lies within the picture.
     #[test]
     fn logarithmic_axes_are() {
-        let svg =
-            log_log(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], ("size", "effort"), 760.0);
+        let svg = chart(&[series("s", &[(2.0, 3.0), (20.0, 300.0), (2e5, 3e10)])], &AXES, 760.0);
         let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
         let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
         let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
@@ -470,6 +610,75 @@ mod tests {
         let written: Vec<String> = powers(0.5, 2e5).map(|(power, _)| power).collect();
         assert_eq!(written, ["1", "10", "100", "1000", "10⁴", "10⁵"]);
         assert_eq!(powers(2.0, 9.0).count(), 0);
+    }
+
+    #[test]
+    fn a_linear_axis_holds_every_value() {
+        for most in [0.0, 0.003, 0.7, 1.0, 5.0, 6.1, 49.9, 100.0, 20_000.0, 123_456.0] {
+            let (end, step) = from_zero([most / 3.0, most].into_iter());
+            assert!(
+                end >= most && end < most.max(1e-3) * 2.0 + 1.0 && (2.0..=7.0).contains(&(end / step)),
+                "{most}: {end}, {step}"
+            );
+        }
+        assert_eq!([0.5, 20.0, 30_000.0].map(written), ["0.5", "20", "30k"]);
+    }
+
+    /// A straight line stays one, from the origin, within the picture.
+    #[test]
+    fn linear_axes_are() {
+        let axes = [Axis::from_zero("steps"), Axis::from_zero("error")];
+        let svg = chart(&[series("s", &[(0.0, 0.0), (10.0, 20.0), (30.0, 60.0)])], &axes, 760.0);
+        let curve = svg.split(r#"<path class="curve s0" d="M"#).nth(1).unwrap().split('"').next().unwrap();
+        let at: Vec<f64> = curve.split(['L', ' ']).map(|n| n.parse().unwrap()).collect();
+        assert_eq!(at[0], 40.0);
+        let slope = |a: usize, b: usize| (at[2 * b + 1] - at[2 * a + 1]) / (at[2 * b] - at[2 * a]);
+        assert!((slope(0, 1) / slope(1, 2) - 1.0).abs() < 0.01, "{curve}");
+    }
+
+    /// A cell for every weight that is not 0, in its own column and row.
+    #[test]
+    fn weights_are_cells() {
+        let svg = weights(&[("written".into(), vec![vec![0, 100], vec![50, 0], vec![0, 0]])]);
+        assert_eq!(svg.matches("<rect").count(), 1 + 2);
+        assert!(
+            svg.contains(r##"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"##),
+            "{svg}"
+        );
+        assert!(svg.contains(r#"<rect x="15.0" y="18.0""#) && svg.contains("2 slots down, 3 steps"), "{svg}");
+        assert!(weights(&[]).ends_with("</svg>"));
+    }
+
+    /// Round numbers, neither crowded nor too few, within what is shown; a linear axis is one.
+    #[test]
+    fn ticks_are_round_and_within() {
+        let ticks = |axis: Axis, low, high| {
+            let range = axis.over([(low, high)].into_iter());
+            let ticks = range.ticks();
+            assert!(ticks.iter().all(|(_, at)| (0.0..=1.0).contains(&range.along(*at))), "{ticks:?}");
+            ticks.into_iter().map(|(written, _)| written).collect::<Vec<_>>()
+        };
+        let (linear, log) = (Axis::linear("x"), Axis::log("x"));
+        assert_eq!(ticks(linear, 0.05, 0.25), ["0.05", "0.1", "0.15", "0.2", "0.25"]);
+        assert_eq!(ticks(linear, 0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(ticks(linear, -3.0, 900.0), ["0", "200", "400", "600", "800"]);
+        assert_eq!(ticks(linear, 2.0, 2.0), ["1.6", "1.8", "2", "2.2", "2.4"]);
+        assert_eq!(ticks(log, 40.0, 160.0), ["50", "100", "200"]);
+        assert_eq!(ticks(log, 0.02, 0.9), ["10⁻¹", "1"]);
+        assert_eq!(ticks(log, 1.0, 1e3), ["1", "10", "100", "1000"]);
+        let range = linear.over([(1.0, 3.0)].into_iter());
+        assert!((range.along(2.0) - 0.5).abs() < 1e-12);
+    }
+
+    /// What should be has no mark but the one beside its name.
+    #[test]
+    fn theory_is_a_dashed_line() {
+        let measured = series("s", &[(1.0, 1.0), (10.0, 100.0)]);
+        let theory = Series { theory: true, ..series("t", &[(1.0, 1.0), (10.0, 100.0)]) };
+        let svg = chart(&[measured, theory], &AXES, 360.0);
+        assert!(svg.contains(r#"class="curve s1 dashed""#));
+        assert_eq!((svg.matches("mark s0").count(), svg.matches("mark s1").count()), (3, 1));
+        assert_eq!(svg.matches("band").count(), 1);
     }
 
     #[test]

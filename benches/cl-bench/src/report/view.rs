@@ -10,6 +10,7 @@ use crate::published::{Published, Verdict, verdict};
 use crate::results::Record;
 
 /// A table whose cells are text already.
+#[derive(Debug)]
 pub struct Grid {
     /// What it shows, scenario included.
     pub caption: String,
@@ -17,12 +18,24 @@ pub struct Grid {
     pub lines: Vec<Line>,
 }
 
+#[derive(Debug)]
 pub struct Column {
     pub name: String,
     /// Whether its cells are numbers, to be set flush right.
     pub numeric: bool,
 }
 
+impl Column {
+    pub fn numbers(name: impl Into<String>) -> Self {
+        Self { name: name.into(), numeric: true }
+    }
+
+    pub fn words(name: impl Into<String>) -> Self {
+        Self { name: name.into(), numeric: false }
+    }
+}
+
+#[derive(Debug)]
 pub struct Line {
     /// `ok`, `missed`, or `open` where nothing was decided.
     pub status: &'static str,

@@ -7,12 +7,16 @@
 
 mod accumulate_sq;
 mod adam_step;
+mod allocation;
 mod cpu;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 mod descend;
 mod linear;
+mod link;
+mod lstm_cell;
+mod memory_access;
 mod path_integral;
 pub mod per_sample;
 mod project;
@@ -26,6 +30,7 @@ use candle_core::Tensor;
 
 pub use adam_step::AdamStep;
 pub use linear::Activation;
+pub use memory_access::{MemoryAccess, MemoryState, ModeOrder, Strength};
 pub use project::{Projection, project};
 pub use quadratic_penalty::Quadratic;
 pub use sgd_step::SgdStep;
@@ -84,6 +89,27 @@ pub trait TensorOps: Sized {
     /// # Errors
     /// As [`retrieve`](Self::retrieve).
     fn log_partition(&self, keys: &Self, beta: f64, mask: Option<&Self>) -> Result<Self>;
+
+    /// The DNC's allocation weighting of the usages `self` (.., n): a\[φⱼ\] = (1 − u\[φⱼ\]) ∏_{i<j} u\[φᵢ\], φ the slots in
+    /// ascending order of usage. Of the same shape. Differentiable through the values, at usages of 0 and 1 too.
+    ///
+    /// # Errors
+    /// A scalar.
+    fn allocation(&self) -> Result<Self>;
+
+    /// The DNC's temporal links after a step, of the links `self` (.., n, n) before it, what is written `write` (.., n) and the
+    /// `precedence` (.., n) before it: L′ᵢⱼ = (1 − wᵢ − wⱼ) Lᵢⱼ + wᵢ pⱼ, L′ᵢᵢ = 0. Differentiable.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that do not fit.
+    fn link(&self, write: &Self, precedence: &Self) -> Result<Self>;
+
+    /// The element-wise part of an LSTM: of `self` (n, 4h), what stands before the input, forget, candidate and output gates, and
+    /// the `cell` (n, h), the new hidden and cell states (2, n, h). Differentiable.
+    ///
+    /// # Errors
+    /// Shapes or dtypes that do not fit.
+    fn lstm_cell(&self, cell: &Self) -> Result<Self>;
 
     /// ½ Σₖ Σ Fₖ(self − θ*ₖ)² over any number of anchors. A scalar, differentiable in `self`.
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
@@ -171,6 +197,18 @@ impl TensorOps for Tensor {
 
     fn log_partition(&self, keys: &Self, beta: f64, mask: Option<&Self>) -> Result<Self> {
         retrieve::log_partition(self, keys, beta, mask)
+    }
+
+    fn allocation(&self) -> Result<Self> {
+        allocation::allocation(self)
+    }
+
+    fn link(&self, write: &Self, precedence: &Self) -> Result<Self> {
+        link::link(self, write, precedence)
+    }
+
+    fn lstm_cell(&self, cell: &Self) -> Result<Self> {
+        lstm_cell::lstm_cell(self, cell)
     }
 
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self> {

@@ -1,0 +1,115 @@
+//! Rows in one block of memory, beside what each is called.
+
+use candle_core::{DType, Device, Tensor};
+use cl_core::{Error, Result};
+
+use crate::Id;
+
+/// Patterns of one width, f32 on the CPU, in no order: what is taken out gives its place to the last.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// (room, width); the first rows are taken.
+    rows: Tensor,
+    /// What each row is called.
+    ids: Vec<Id>,
+}
+
+impl Block {
+    pub fn with_room(width: usize, room: usize) -> Result<Self> {
+        Ok(Self { rows: Tensor::zeros((room.max(1), width), DType::F32, &Device::Cpu)?, ids: Vec::new() })
+    }
+
+    /// Of these rows (m, width), as many as there are names.
+    pub fn of(rows: &Tensor, ids: Vec<Id>) -> Result<Self> {
+        let mut block = Self::with_room(rows.dim(1)?, ids.len())?;
+        if !ids.is_empty() {
+            block.rows.slice_set(&rows.contiguous()?, 0, 0)?;
+        }
+        block.ids = ids;
+        Ok(block)
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn width(&self) -> usize {
+        self.rows.dims()[1]
+    }
+
+    pub fn ids(&self) -> &[Id] {
+        &self.ids
+    }
+
+    /// What is taken (m, width): a view, nothing is copied.
+    pub fn rows(&self) -> Result<Tensor> {
+        Ok(self.rows.narrow(0, 0, self.len())?)
+    }
+
+    pub fn get(&self, at: usize) -> Result<Vec<f32>> {
+        Ok(self.rows.get(at)?.to_vec1()?)
+    }
+
+    /// Adds a row (1, width). Where there is no room left, all move to twice as much.
+    pub fn push(&mut self, id: Id, row: &Tensor) -> Result<()> {
+        if self.len() == self.rows.dim(0)? {
+            let more = Tensor::zeros((2 * self.len(), self.width()), DType::F32, &Device::Cpu)?;
+            more.slice_set(&self.rows, 0, 0)?;
+            self.rows = more;
+        }
+        self.rows.slice_set(row, 0, self.len())?;
+        self.ids.push(id);
+        Ok(())
+    }
+
+    /// Puts another row (1, width) in the place of one.
+    pub fn set(&self, at: usize, row: &Tensor) -> Result<()> {
+        Ok(self.rows.slice_set(row, 0, at)?)
+    }
+
+    /// Takes a row out; says which one lies in its place now.
+    pub fn take(&mut self, at: usize) -> Result<Option<Id>> {
+        let last = self.len() - 1;
+        if at != last {
+            let moved = self.rows.narrow(0, last, 1)?.copy()?;
+            self.rows.slice_set(&moved, 0, at)?;
+        }
+        self.ids.swap_remove(at);
+        Ok(self.ids.get(at).copied())
+    }
+}
+
+/// A pattern as a row (1, width).
+pub(crate) fn row(pattern: &[f32], width: usize) -> Result<Tensor> {
+    if pattern.len() != width {
+        return Err(Error::mismatch("store", format!("{width} numbers"), pattern.len().to_string()));
+    }
+    if let Some(at) = pattern.iter().position(|x| !x.is_finite()) {
+        return Err(Error::invalid("pattern", format!("number {at} is {}", pattern[at])));
+    }
+    Ok(Tensor::from_slice(pattern, (1, width), &Device::Cpu)?)
+}
+
+/// The error for a name that nothing is stored under.
+pub(crate) fn not_stored(id: Id) -> Error {
+    Error::invalid("id", format!("pattern {} is not stored, or was forgotten", id.0))
+}
+
+/// Those of `found` whose product is largest, the largest first; ties go to what was stored first.
+pub(crate) fn keep_nearest(found: &mut Vec<(Id, f32)>, k: usize) {
+    let order = |a: &(Id, f32), b: &(Id, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if found.len() > k {
+        // Most of a block is never sorted.
+        found.select_nth_unstable_by(k, order);
+        found.truncate(k);
+    }
+    found.sort_unstable_by(order);
+}
+
+/// The number of queries (n, width).
+pub(crate) fn queries_of(queries: &Tensor, width: usize) -> Result<usize> {
+    match *queries.dims() {
+        [n, w] if w == width => Ok(n),
+        ref other => Err(Error::mismatch("queries", format!("(n, {width})"), format!("{other:?}"))),
+    }
+}
