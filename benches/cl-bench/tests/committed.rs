@@ -247,6 +247,11 @@ fn dnc_copy() {
 }
 
 #[test]
+fn babi() {
+    check_sequences("babi", &[]);
+}
+
+#[test]
 fn dnc_speed() {
     check_readme("dnc-speed", &speed_table("dnc-speed.md", &[]));
 }

@@ -28,11 +28,6 @@ pub static SUITE: Suite = Suite {
             learn: |seed, stop| learn(Protocol::of(1), seed, stop),
         },
         Row {
-            name: "task 2",
-            protocol: || protocol(2),
-            learn: |seed, stop| learn(Protocol::of(2), seed, stop),
-        },
-        Row {
             name: "task 6",
             protocol: || protocol(6),
             learn: |seed, stop| learn(Protocol::of(6), seed, stop),
