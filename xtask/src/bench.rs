@@ -225,6 +225,7 @@ fn list() -> ExitCode {
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");
     println!("memory-speed: what memories compute, with --peers beside PyTorch's");
     println!("{}: our operations on a GPU, beside a copy within its memory", gpu::NAME);
+    println!("dnc-speed: training steps of our DNC, with --peers beside the package dnc's");
     println!("replay-speed: our replay buffer, with --peers beside Flashbax and other libraries");
     ExitCode::SUCCESS
 }
