@@ -47,6 +47,12 @@ fn wrong_flags_say_what_would_be_right() {
     assert!(refused(&["bench", "speed", "--seeds", "3"]).contains("no other flag"));
     assert!(refused(&["bench", "hopfield-mnist", "--jobs", "3"]).contains("hopfield-mnist takes --seeds"));
     assert!(refused(&["bench", "replay-speed", "--jobs", "3"]).contains("replay-speed takes"));
+    assert!(refused(&["bench", "dnc-copy", "--device", "cuda"]).contains("no other flag such as --device"));
+    assert!(refused(&["bench", "--device", "gpu", "--out", dir]).contains("cpu, cuda and cuda:N"));
+    assert!(refused(&["bench", "gpu-speed", "--out", dir]).contains("--device cuda"));
+    if cfg!(not(feature = "cuda")) {
+        assert!(refused(&["bench", "--device", "cuda", "--out", dir]).contains("--features cuda"));
+    }
     assert!(refused(&["bench", "speed", "--case", "mpl", "--out", dir]).contains("mlp-128"));
     assert!(refused(&["bench", "replay-speed", "--case", "mlp-128", "--out", dir]).contains("draw-gather"));
     assert!(refused(&["data", "verify", "mnits"]).contains("mnist"));

@@ -92,3 +92,21 @@ pub fn allow_tf32(allow: bool) {
 fn cuda(_: usize) -> Result<Device> {
     Err(Error::invalid("device", "this program was built without GPUs: build it with `--features cuda`"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(device("cpu").unwrap().is_cpu());
+        assert_eq!(device_name(&Device::Cpu).unwrap(), "CPU");
+        for name in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda0"] {
+            let error = device(name).unwrap_err().to_string();
+            assert!(error.contains("cpu, cuda and cuda:N") && error.contains(name), "{error}");
+        }
+        #[cfg(not(feature = "cuda"))]
+        assert!(device("cuda:1").unwrap_err().to_string().contains("--features cuda"));
+    }
+}

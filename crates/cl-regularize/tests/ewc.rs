@@ -48,6 +48,34 @@ fn penalties_per_task_add_up() {
     assert_close(&slope, &[70.0, -95.0], 1e-14);
 }
 
+/// What is added to gradients in place is what a backward pass through the penalty gives.
+#[test]
+fn the_gradient_can_be_had_without_a_graph() {
+    let net = net(&[4, 6, 3]);
+    let params = net.params();
+    let like = |seed| -> Vec<Tensor> {
+        (seed..).zip(params.trainable()).map(|(i, p)| normal(p.var.dims(), i)).collect()
+    };
+    let squared =
+        |tensors: Vec<Tensor>| -> Vec<Tensor> { tensors.iter().map(|t| t.sqr().unwrap()).collect() };
+    let mut ewc = ewc(3.0, Carry::PerTask);
+    for task in 0..3 {
+        let gradients = like(50);
+        let before: Vec<f64> = gradients.iter().flat_map(elements).collect();
+        ewc.add_gradient(params, &gradients).unwrap();
+        let added: Vec<f64> =
+            gradients.iter().flat_map(elements).zip(&before).map(|(after, before)| after - before).collect();
+        if task == 0 {
+            assert_eq!(added, vec![0.0; added.len()]); // nothing to hold yet
+        } else {
+            assert_close(&added, &gradient(params, &ewc.penalty(params).unwrap()), 1e-12);
+        }
+        ewc.consolidate(params, squared(like(100 * task))).unwrap();
+        params.set_values(&like(7 + task)).unwrap();
+    }
+    assert!(ewc.add_gradient(params, &like(1)[1..]).is_err());
+}
+
 #[test]
 fn online_keeps_the_last_anchor_and_decays_the_fisher() {
     for (decay, second, third) in [(0.5, 236.25, 100.0), (1.0, 5.0 * (3.0 * 9.0 + 3.5 * 9.0), 140.0)] {

@@ -31,7 +31,11 @@ fn two_parameters_by_hand() {
     step(&mut si, [-1.0, 0.0], [1.4, 1.8]); // ω = (0.5, 0), Δ = (0.5, 0); the anchor is (0.9, 1.8)
     let penalty = si.penalty(&theta).unwrap();
     assert_close(&[value(&penalty)], &[0.5 * 0.3 / 0.11 * 0.25], 1e-14);
-    assert_close(&gradient(&theta, &penalty), &[2.0 * 0.5 * 0.3 / 0.11 * 0.5, 0.0], 1e-14);
+    let expected = [2.0 * 0.5 * 0.3 / 0.11 * 0.5, 0.0];
+    assert_close(&gradient(&theta, &penalty), &expected, 1e-14);
+    let added = vector(&[0.0, 0.0]);
+    si.add_gradient(&theta, std::slice::from_ref(&added)).unwrap();
+    assert_close(&elements(&added), &expected, 1e-14);
     si.consolidate(&theta).unwrap();
     let omega = [0.3 / 0.11 + 0.5 / 0.35, 1.0 / 0.14];
     assert_close(&importance(&si), &omega, 1e-14);
