@@ -591,7 +591,10 @@ mod tests {
     fn weights_are_cells() {
         let svg = weights(&[("written".into(), vec![vec![0, 100], vec![50, 0], vec![0, 0]])]);
         assert_eq!(svg.matches("<rect").count(), 1 + 2);
-        assert!(svg.contains(r#"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"#), "{svg}");
+        assert!(
+            svg.contains(r##"<rect x="1.0" y="32.0" width="14.0" height="14.0" fill="#08306b"/>"##),
+            "{svg}"
+        );
         assert!(svg.contains(r#"<rect x="15.0" y="18.0""#) && svg.contains("2 slots down, 3 steps"), "{svg}");
         assert!(weights(&[]).ends_with("</svg>"));
     }
