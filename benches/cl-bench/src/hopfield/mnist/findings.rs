@@ -156,17 +156,24 @@ impl Found<'_> {
     fn pictures(&self, hidden: Hidden) -> Option<Section> {
         let part = Part::Pictures { hidden, stored: self.protocol.most() };
         let run = self.runs.iter().find(|run| run.part == part && !run.pictures.is_empty())?;
-        let rows: Vec<(&str, &str)> =
-            [("stored", "stored"), ("cue", "cue"), ("continuous", "continuous"), ("Hebb", "hebb")]
-                .into_iter()
-                .filter_map(|(name, key)| Some((name, run.pictures.get(key)?.as_str())))
-                .collect();
-        let wrong = |name| run.values(name).unwrap_or_default();
-        let (continuous, hebb) = (wrong("continuous"), wrong("hebb"));
-        let lines = continuous.iter().zip(hebb).enumerate().map(|(digit, (continuous, hebb))| {
-            open([digit.to_string(), format!("{:.1}", 100.0 * continuous), format!("{:.1}", 100.0 * hebb)])
+        let shown = [
+            ("stored", "stored"),
+            ("cue", "cue"),
+            ("β = 300", "continuous"),
+            ("β = 10", "continuous-soft"),
+            ("Hebb", "hebb"),
+        ];
+        let picture = |(name, key)| Some((name, run.pictures.get(key)?.as_str()));
+        let rows: Vec<(&str, &str)> = shown.into_iter().filter_map(picture).collect();
+        let wrong = pictures::MODELS.map(|(name, _)| run.values(name).unwrap_or_default());
+        let digits = wrong.iter().map(|wrong| wrong.len()).min().unwrap_or(0);
+        let lines = (0..digits).map(|digit| {
+            let parts = wrong.iter().map(|wrong| format!("{:.1}", 100.0 * wrong[digit]));
+            open([digit.to_string()].into_iter().chain(parts))
         });
-        let pixels = run.pictures.get("stored")?.len() / continuous.len().max(1);
+        let columns =
+            ["digit".to_owned()].into_iter().chain(pictures::MODELS.map(|(_, model)| model.to_string()));
+        let pixels = run.pictures.get("stored")?.len() / digits.max(1);
         let (heading, hides) = match hidden {
             Hidden::Lower => ("Pictures: lower half hidden", "the lower half"),
             Hidden::Scattered => {
@@ -177,9 +184,7 @@ impl Found<'_> {
             heading,
             grid: Grid {
                 caption: format!("{heading}, pixels that are wrong, %"),
-                columns: ["digit".into(), format!("continuous, β = {BETA}"), "Hebb".into()]
-                    .map(Column::numbers)
-                    .into(),
+                columns: columns.map(Column::numbers).collect(),
                 lines: lines.collect(),
             },
             chart: None,
@@ -187,7 +192,7 @@ impl Found<'_> {
                 svg: pictures::svg(&rows, pixels.isqrt()),
                 caption: format!(
                     "The first digit of each class of {} that are stored; {hides} hidden (blue); what the continuous network makes \
-                     of it, and the classical one with Hebb's rule.",
+                     of it with a large β and with a small one, which gives means, and the classical one with Hebb's rule.",
                     self.protocol.most()
                 ),
             }],

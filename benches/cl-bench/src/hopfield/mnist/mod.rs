@@ -210,7 +210,7 @@ impl Experiment for Protocol {
                 add("stored", pictures::encoded(original.clone(), None));
                 add("cue", pictures::encoded(original, Some(&visible)));
                 let mut values = BTreeMap::new();
-                for (name, model) in [("continuous", Model::Continuous(BETA)), ("hebb", Model::Hebb)] {
+                for (name, model) in pictures::MODELS {
                     if let Some(found) = digits.complete(model, &visible, &these, seed)? {
                         add(name, pictures::encoded(found.iter().map(Vec::as_slice), None));
                         let wrong = these.iter().zip(&found).map(|(&row, found)| digits.wrong(row, found));

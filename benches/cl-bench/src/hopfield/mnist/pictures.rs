@@ -2,6 +2,15 @@
 
 use std::fmt::Write;
 
+use super::{BETA, Model};
+
+/// What completes the digits that are shown, and its name in a result.
+pub const MODELS: [(&str, Model); 3] = [
+    ("continuous", Model::Continuous(BETA)),
+    ("continuous-soft", Model::Continuous(10.0)),
+    ("hebb", Model::Hebb),
+];
+
 /// A hexadecimal digit a pixel, from white to black, all images one behind the other; `-` what cannot be seen.
 pub fn encoded<'a>(images: impl Iterator<Item = &'a [f32]>, visible: Option<&[bool]>) -> String {
     let digit = |level: u32| char::from_digit(level, 16).expect("a level is below 16");
