@@ -13,8 +13,9 @@
 //! | [`device`] | the CPU or a GPU by its name, without a panic where there is none |
 //! | [`Error`] | what went wrong and what to do |
 //!
-//! With the feature `cuda` the operations run on tensors of a GPU too, but for [`TensorOps::retrieve`] and
-//! [`TensorOps::log_partition`], which say so. [`device`] opens one, or says why not.
+//! With the feature `cuda` the operations that train a network run on tensors of a GPU too; those that do not say so there:
+//! [`TensorOps::retrieve`], [`TensorOps::log_partition`], and those of the differentiable neural computer. [`device`] opens a GPU,
+//! or says why not.
 
 mod device;
 mod error;
