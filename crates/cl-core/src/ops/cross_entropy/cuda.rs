@@ -6,7 +6,7 @@ use candle_core::{CudaStorage, Layout, Result, Shape, Tensor};
 use crate::Units;
 use crate::kernels::CROSS_ENTROPY;
 use crate::ops::cuda::{
-    Float, THREADS, blocks, device_of, grid, launch, partials, pointer, room, scratch_pointer,
+    Float, Operand, THREADS, blocks, device_of, grid, launch, partials, pointer, room, scratch_pointer,
     tensor_pointer, tickets,
 };
 
@@ -35,9 +35,6 @@ impl From<Units> for Which {
         }
     }
 }
-
-/// A storage with its layout.
-type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
 pub(super) fn loss<T: Float>(
     (z, lz): Operand<'_>,

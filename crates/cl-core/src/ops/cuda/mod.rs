@@ -95,6 +95,9 @@ macro_rules! launch {
 }
 pub(crate) use launch;
 
+/// An operand of an operation in the graph: a storage with its layout.
+pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
+
 /// A grid of blocks of [`THREADS`].
 pub(crate) fn grid(x: usize, y: usize) -> LaunchConfig {
     LaunchConfig { grid_dim: (x as u32, y as u32, 1), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 }
@@ -210,8 +213,8 @@ pub(crate) fn stream_at<const N: usize>(
 pub(crate) fn add_product<T: Float>(
     (c, lc): (&mut CudaStorage, &Layout),
     alpha: T,
-    (a, la): (&CudaStorage, &Layout),
-    (b, lb): (&CudaStorage, &Layout),
+    (a, la): Operand<'_>,
+    (b, lb): Operand<'_>,
 ) -> Result<()> {
     let ((k, rows), (_, columns)) = (la.shape().dims2()?, lb.shape().dims2()?);
     if k * rows * columns == 0 {

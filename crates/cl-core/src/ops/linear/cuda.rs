@@ -6,11 +6,9 @@ use candle_core::{CudaStorage, Layout, Result, Shape, Tensor};
 use super::Activation;
 use crate::kernels::LINEAR;
 use crate::ops::cuda::{
-    ColumnSums, Float, THREADS, blocks, column_sums, device_of, grid, launch, pointer, room, tensor_pointer,
+    ColumnSums, Float, Operand, THREADS, blocks, column_sums, device_of, grid, launch, pointer, room,
+    tensor_pointer,
 };
-
-/// A storage with its layout.
-type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
 pub(super) fn forward<T: Float>(
     (x, lx): Operand<'_>,
