@@ -42,11 +42,17 @@ if [ ! -d "$work/candle-kernels" ]; then
     mv "$work/new" "$work/candle-kernels"
 fi
 
-# The patches change Cargo.lock for as long as cargo runs.
-cp -p Cargo.lock "$work/Cargo.lock"
-trap 'cp -p "$work/Cargo.lock" Cargo.lock' EXIT
+# The patches change Cargo.lock, so cargo runs in a tree of links beside a copy of it.
+tree=$work/tree
+mkdir -p "$tree"
+for entry in .cargo *; do
+    case $entry in target | bench-out | Cargo.lock) ;; *) ln -sfn "$PWD/$entry" "$tree/$entry" ;; esac
+done
+cp Cargo.lock "$tree/Cargo.lock"
+target=$PWD/target/cuda
 command=$1
 shift
-cargo "$command" --features cuda --target-dir target/cuda \
+cd "$tree"
+exec cargo "$command" --features cuda --target-dir "$target" \
     --config "patch.crates-io.candle-core.path='$work/candle-core'" \
     --config "patch.crates-io.candle-kernels.path='$work/candle-kernels'" "$@"
