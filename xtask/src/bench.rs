@@ -20,7 +20,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `dnc-copy`, `dnc-recall`, `babi`, `speed`, `method-speed`, `memory-speed` or `replay-speed`
+    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `dnc-copy`, `dnc-recall`, `babi`, `speed`, `method-speed`, `memory-speed`, `dnc-speed` or `replay-speed`
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class
@@ -210,6 +210,7 @@ fn list() -> ExitCode {
     println!("speed: our training steps, with --peers beside PyTorch's and Avalanche's");
     println!("method-speed: steps of our methods, with --peers beside PyTorch's and Avalanche's");
     println!("memory-speed: what memories compute, with --peers beside PyTorch's");
+    println!("dnc-speed: training steps of our DNC, with --peers beside the package dnc's");
     println!("replay-speed: our replay buffer, with --peers beside Flashbax and other libraries");
     ExitCode::SUCCESS
 }

@@ -1,19 +1,19 @@
-//! `cargo xtask bench speed`, `method-speed`, `memory-speed` and `replay-speed`.
+//! `cargo xtask bench speed`, `method-speed`, `memory-speed`, `dnc-speed` and `replay-speed`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use cl_bench::speed::{self, Contest, MEMORY, METHODS, Options, PeerOptions, REPLAY, TRAINING};
+use cl_bench::speed::{self, Contest, DNC, MEMORY, METHODS, Options, PeerOptions, REPLAY, TRAINING};
 
 /// The contest of that name.
 pub fn contest(name: &str) -> Option<&'static Contest> {
-    [&TRAINING, &METHODS, &MEMORY, &REPLAY].into_iter().find(|contest| contest.heading.name == name)
+    [&TRAINING, &METHODS, &MEMORY, &DNC, &REPLAY].into_iter().find(|contest| contest.heading.name == name)
 }
 
 #[derive(clap::Args)]
-#[command(next_help_heading = "With `speed`, `method-speed`, `memory-speed` and `replay-speed`")]
+#[command(next_help_heading = "With `speed`, `method-speed`, `memory-speed`, `dnc-speed` and `replay-speed`")]
 #[group(id = "speed")]
 pub struct Args {
     /// Beside ours, measure the peers from virtual environments that are made for it
@@ -34,7 +34,7 @@ impl Args {
     pub fn refuse_for_suites(&self) -> Result<()> {
         if self.peers || self.venv.is_some() || !self.cases.is_empty() || self.rounds.is_some() {
             bail!(
-                "--peers, --venv, --case and --rounds go with `cargo xtask bench speed`, `method-speed`, `memory-speed` and `replay-speed`"
+                "--peers, --venv, --case and --rounds go with `cargo xtask bench speed`, `method-speed`, `memory-speed`, `dnc-speed` and `replay-speed`"
             );
         }
         Ok(())

@@ -12,7 +12,7 @@ use cl_bench::published::Verdict;
 use cl_bench::report::Report;
 use cl_bench::results::Lines;
 use cl_bench::runner::{self, Options};
-use cl_bench::{results, suites};
+use cl_bench::{results, sequences, suites};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -243,4 +243,49 @@ fn hopfield_capacity() {
 #[test]
 fn hopfield_mnist() {
     check_experiment::<mnist::Protocol>();
+}
+
+/// The committed runs of a suite of sequences: each row with all its seeds, nothing missed of what is asked but what is known to
+/// be, and the report that is made of them.
+fn check_sequences(name: &str, missed: &[&str]) {
+    let suite = sequences::suite(name).unwrap();
+    let folder = root().join("benches/results");
+    let (runs, torn) = Lines::<sequences::Run>::read(folder.join(format!("{name}.jsonl"))).unwrap();
+    assert!(torn.is_none());
+    let rows = suite.rows.len() as u64;
+    assert_eq!(
+        runs.len() as u64,
+        rows * suite.seeds,
+        "{name}: runs are missing, or of another configuration"
+    );
+    let findings = sequences::Findings::of(suite, suite.seeds, &runs).unwrap();
+    let claims = findings.claims();
+    assert!(
+        claims.iter().all(|claim| claim.holds.is_some()),
+        "{name}: runs of another protocol: {claims:#?}"
+    );
+    let found: Vec<_> = claims.iter().filter(|c| c.holds == Some(false)).map(|c| c.text.as_str()).collect();
+    assert_eq!(found, missed, "{name}: {claims:#?}");
+    let path = folder.join(format!("{name}.md"));
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, findings.markdown()).unwrap();
+    }
+    let report = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(report, findings.markdown(), "{name}.md is not that of the results; UPDATE_README=1");
+    check_readme(name, &findings.summary());
+}
+
+#[test]
+fn dnc_copy() {
+    check_sequences("dnc-copy", &[]);
+}
+
+#[test]
+fn babi() {
+    check_sequences("babi", &[]);
+}
+
+#[test]
+fn dnc_speed() {
+    check_readme("dnc-speed", &speed_table("dnc-speed.md", &[]));
 }

@@ -81,7 +81,7 @@ impl Protocol {
             lengths: 10,
             test: 320,
             network,
-            training: Training { steps: 20_000, batch: 16, lr: 1e-3, clip: 10.0 },
+            training: Training { steps: 12_000, batch: 16, lr: 1e-3, clip: 10.0 },
         }
     }
 }

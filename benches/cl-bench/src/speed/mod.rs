@@ -9,11 +9,13 @@
 //! | [`TRAINING`], `cargo xtask bench speed` | training steps, beside PyTorch's and Avalanche's |
 //! | [`METHODS`], `cargo xtask bench method-speed` | steps of whole methods, beside PyTorch's and Avalanche's |
 //! | [`MEMORY`], `cargo xtask bench memory-speed` | what memories compute, beside PyTorch's |
+//! | [`DNC`], `cargo xtask bench dnc-speed` | training steps of a differentiable neural computer, beside the package `dnc` |
 //! | [`REPLAY`], `cargo xtask bench replay-speed` | what a replay buffer does, beside the libraries of reinforcement learning |
 //!
 //! A contest is data: our cases, the peers, what is compared with what, and what we mean to reach. The
 //! peers' side is in `benches/peers/`.
 
+pub mod dnc;
 mod machine;
 mod measure;
 pub mod memory;
@@ -36,6 +38,7 @@ use cl_core::{Error, Result};
 
 use crate::clock::cpu_seconds;
 
+pub use dnc::DNC;
 pub use machine::Machine;
 pub use measure::Measurement;
 pub use memory::MEMORY;

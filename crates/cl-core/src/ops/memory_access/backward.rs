@@ -1,6 +1,6 @@
 //! The backward loop of one sequence: the equations from the last to the first.
 
-use super::forward::decode;
+use super::forward::{decode, linked, rewritten};
 use super::layout::{Parts, Sizes};
 use super::{EPSILON, MemoryAccess};
 use crate::ops::allocation::cpu as allocation;
@@ -39,6 +39,9 @@ pub(super) struct Step<T> {
     free: Vec<T>,
     other: Vec<T>,
     usage: Vec<T>,
+    /// The contents after the step (slots, width) and a row of its links, made again: that is less work than to fetch them.
+    contents: Vec<T>,
+    row: Vec<T>,
 }
 
 impl<T: Real> Step<T> {
@@ -61,6 +64,8 @@ impl<T: Real> Step<T> {
             free: zeros(n),
             other: zeros(n),
             usage: zeros(n),
+            contents: zeros(n * sizes.width),
+            row: zeros(n),
             parts,
         }
     }
@@ -70,6 +75,7 @@ impl<T: Real> Step<T> {
     pub(super) fn sequence(&mut self, b: usize, given: Given<'_, T>, g: &mut [T]) {
         let Self { access, parts, sizes, gxi, asked, read, back, content, ahead, .. } = self;
         let Self { old_read, write: g_write, shrink, free: g_free, other, usage: g_usage, .. } = self;
+        let Self { contents, row, .. } = self;
         let (n, width, heads) = (sizes.slots, sizes.width, sizes.heads);
         let (cells, traced) = (sizes.cells(), sizes.traced());
         let (state, end) = (sizes.state(), parts.end);
@@ -77,7 +83,7 @@ impl<T: Real> Step<T> {
         decode(access, parts, xi, asked);
         let gxi = &mut gxi[b * end..][..end];
         let (old, new) = (&given.old[b * state..][..state], &given.new[b * state..][..state]);
-        let (contents, old_contents) = (&new[cells.contents.clone()], &old[cells.contents.clone()]);
+        let old_contents = &old[cells.contents.clone()];
         let (write, old_reads) = (&new[cells.write.clone()], &old[cells.reads.clone()]);
         let trace = &given.trace[b * sizes.trace()..][..sizes.trace()];
         let g_reads = &given.reads[b * heads * width..][..heads * width];
@@ -89,6 +95,9 @@ impl<T: Real> Step<T> {
         let (g_precedence, g_links) = g.split_at_mut(cells.precedence.len());
         let one = T::one();
 
+        let (erase, add) = (&asked[parts.erase.clone()], &asked[parts.write.clone()]);
+        rewritten(contents, old_contents, write, erase, add);
+        let contents = &contents[..];
         g_write.copy_from_slice(g_old_write);
         read.copy_from_slice(g_old_read);
         old_read.fill(T::zero());
@@ -154,7 +163,7 @@ impl<T: Real> Step<T> {
 
         // The links both ways, their making, and the precedence.
         if sizes.link {
-            let (links, old_links) = (&new[cells.links.clone()], &old[cells.links.clone()]);
+            let old_links = &old[cells.links.clone()];
             let old_precedence = &old[cells.precedence.clone()];
             let kept = one - total(write);
             let of_sum = dot(g_precedence, old_precedence);
@@ -164,7 +173,8 @@ impl<T: Real> Step<T> {
             }
             other.fill(T::zero());
             for i in 0..n {
-                let (row, old_row) = (&links[i * n..][..n], &old_links[i * n..][..n]);
+                let old_row = &old_links[i * n..][..n];
+                linked(row, old_row, write, old_precedence, i);
                 let g_row = &mut g_links[i * n..][..n];
                 for head in 0..heads {
                     let at = head * n..(head + 1) * n;
@@ -187,23 +197,12 @@ impl<T: Real> Step<T> {
         }
 
         // Erase and write.
-        let (erase, add) = (&asked[parts.erase.clone()], &asked[parts.write.clone()]);
         let (g_erase, g_add) = gxi[parts.erase.start..parts.write.end].split_at_mut(width);
         let rows = g_contents.chunks_exact_mut(width).zip(old_contents.chunks_exact(width));
         g_erase.fill(T::zero());
         g_add.fill(T::zero());
         for ((g_row, old), (&w, g_w)) in rows.zip(write.iter().zip(g_write.iter_mut())) {
-            axpy(g_add, w, g_row);
-            let gained = dot(g_row, add);
-            // What is left in place: the gradient of what stood there.
-            let mut lost = T::zero();
-            for (((g, &old), &erase), g_erase) in g_row.iter_mut().zip(old).zip(erase).zip(g_erase.iter_mut())
-            {
-                *g_erase -= w * *g * old;
-                lost += *g * old * erase;
-                *g *= one - w * erase;
-            }
-            *g_w += gained - lost;
+            *g_w += rewriting(g_row, old, erase, add, g_erase, g_add, w);
         }
 
         // w = g_w (g_a a + (1 − g_a) C(M⁻, k, β)).
@@ -350,6 +349,44 @@ fn making<T: Real>(
         *lost += of_old;
         *gp += w * *g;
         *g *= kept - write;
+    }
+    sum
+}
+
+/// How a slot was erased and written with weight `w`: its gradient becomes that of what stood there, those of what was erased and
+/// added grow; gives that of w.
+#[inline(always)]
+fn rewriting<T: Real>(
+    g_row: &mut [T],
+    old_row: &[T],
+    erase: &[T],
+    add: &[T],
+    g_erase: &mut [T],
+    g_add: &mut [T],
+    w: T,
+) -> T {
+    let mut sums = [T::zero(); SIDE_BY_SIDE];
+    let (gs, g_rest) = g_row.as_chunks_mut::<SIDE_BY_SIDE>();
+    let (olds, old_rest) = old_row.as_chunks::<SIDE_BY_SIDE>();
+    let (es, e_rest) = erase.as_chunks::<SIDE_BY_SIDE>();
+    let (vs, v_rest) = add.as_chunks::<SIDE_BY_SIDE>();
+    let (ges, ge_rest) = g_erase.as_chunks_mut::<SIDE_BY_SIDE>();
+    let (gvs, gv_rest) = g_add.as_chunks_mut::<SIDE_BY_SIDE>();
+    for (((((g, old), e), v), ge), gv) in gs.iter_mut().zip(olds).zip(es).zip(vs).zip(ges).zip(gvs) {
+        for k in 0..SIDE_BY_SIDE {
+            sums[k] += g[k] * (v[k] - old[k] * e[k]);
+            ge[k] -= w * g[k] * old[k];
+            gv[k] += w * g[k];
+            g[k] *= T::one() - w * e[k];
+        }
+    }
+    let mut sum = sums.iter().fold(T::zero(), |sum, &x| sum + x);
+    let rest = g_rest.iter_mut().zip(old_rest).zip(e_rest).zip(v_rest).zip(ge_rest).zip(gv_rest);
+    for (((((g, &old), &e), &v), ge), gv) in rest {
+        sum += *g * (v - old * e);
+        *ge -= w * *g * old;
+        *gv += w * *g;
+        *g *= T::one() - w * e;
     }
     sum
 }

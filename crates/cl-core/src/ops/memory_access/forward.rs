@@ -97,12 +97,7 @@ impl<T: Real> Step<T> {
 
         // Erase and write.
         let (erase, add) = (&asked[parts.erase.clone()], &asked[parts.write.clone()]);
-        let rows = contents.chunks_exact_mut(width).zip(old_contents.chunks_exact(width));
-        for ((row, old), &w) in rows.zip(write.iter()) {
-            for (((row, &old), &erase), &add) in row.iter_mut().zip(old).zip(erase).zip(add) {
-                *row = old * (T::one() - w * erase) + w * add;
-            }
-        }
+        rewritten(contents, old_contents, write, erase, add);
 
         // Where to read: by content,
         let (weights, rest) = read_content.split_at_mut(heads * n);
@@ -122,13 +117,7 @@ impl<T: Real> Step<T> {
             let (back, ahead) = ways.split_at_mut(heads * n);
             let old_links = &old[cells.links.clone()];
             for (i, (row, old)) in links.chunks_exact_mut(n).zip(old_links.chunks_exact(n)).enumerate() {
-                let (w, kept) = (write[i], T::one() - write[i]);
-                for (((row, &old), &other), &p) in
-                    row.iter_mut().zip(old).zip(write.iter()).zip(old_precedence)
-                {
-                    *row = (kept - other) * old + w * p;
-                }
-                row[i] = T::zero();
+                linked(row, old, write, old_precedence, i);
                 for head in 0..heads {
                     let before = &old_reads[head * n..][..n];
                     ahead[head * n + i] = dot(row, before);
@@ -161,6 +150,27 @@ impl<T: Real> Step<T> {
             }
         }
     }
+}
+
+/// M = M⁻∘(1 − w eᵀ) + w vᵀ.
+#[inline(always)]
+pub(super) fn rewritten<T: Real>(contents: &mut [T], old: &[T], write: &[T], erase: &[T], add: &[T]) {
+    let rows = contents.chunks_exact_mut(erase.len()).zip(old.chunks_exact(erase.len()));
+    for ((row, old), &w) in rows.zip(write) {
+        for (((row, &old), &erase), &add) in row.iter_mut().zip(old).zip(erase).zip(add) {
+            *row = old * (T::one() - w * erase) + w * add;
+        }
+    }
+}
+
+/// Row i of L′ᵢⱼ = (1 − wᵢ − wⱼ) Lᵢⱼ + wᵢ pⱼ, L′ᵢᵢ = 0.
+#[inline(always)]
+pub(super) fn linked<T: Real>(row: &mut [T], old: &[T], write: &[T], precedence: &[T], i: usize) {
+    let (w, kept) = (write[i], T::one() - write[i]);
+    for (((row, &old), &other), &p) in row.iter_mut().zip(old).zip(write).zip(precedence) {
+        *row = (kept - other) * old + w * p;
+    }
+    row[i] = T::zero();
 }
 
 /// ξ behind its non-linearities, in the same places.
