@@ -55,6 +55,8 @@ fn wrong_flags_say_what_would_be_right() {
     }
     assert!(refused(&["bench", "speed", "--case", "mpl", "--out", dir]).contains("mlp-128"));
     assert!(refused(&["bench", "replay-speed", "--case", "mlp-128", "--out", dir]).contains("draw-gather"));
+    assert!(refused(&["bench", "dnc-copy", "--tier", "quick"]).contains("dnc-copy takes --method"));
+    assert!(refused(&["bench", "dnc-copy", "--method", "LSTM", "--out", dir]).contains("there are DNC"));
     assert!(refused(&["data", "verify", "mnits"]).contains("mnist"));
 }
 
@@ -64,6 +66,10 @@ fn the_list_names_every_suite() {
     let text = String::from_utf8(output.stdout).unwrap();
     for name in [
         "split-digits",
+        "dnc-copy",
+        "dnc-recall",
+        "babi",
+        "dnc-speed",
         "split-mnist",
         "split-mnist-hsu",
         "A-GEM",
@@ -189,6 +195,17 @@ fn a_folder_that_cannot_be_made() {
     let output = bench(&file.path().join("out"), &["--seeds", "1"]).output().unwrap();
     assert!(!output.status.success());
     assert!(stderr(&output).starts_with("error: "), "{}", stderr(&output));
+}
+
+/// The suite of questions says where its stories are to be had.
+#[test]
+fn stories_that_are_not_there() {
+    let empty = tempfile::tempdir().unwrap();
+    let mut command = xtask(&["bench", "babi", "--seeds", "1", "--out"]);
+    let output = command.arg(empty.path().join("out")).env("CL_DATA_DIR", empty.path()).output().unwrap();
+    assert!(!output.status.success());
+    let text = stderr(&output);
+    assert!(text.contains("qa1_single-supporting-fact_train.txt") && text.contains("github.com"), "{text}");
 }
 
 /// No data and no network: one message that says what is missing, where it was looked for, what to do.

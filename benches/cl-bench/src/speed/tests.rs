@@ -298,7 +298,7 @@ fn races_and_our_own_cases() {
 /// Whatever is named exists: cases of ours, peers, and at most one kind of aim for each row.
 #[test]
 fn the_contests_are_consistent() {
-    for contest in [&TRAINING, &REPLAY] {
+    for contest in [&TRAINING, &DNC, &REPLAY] {
         let case = |name: &str| contest.cases.iter().any(|entry| entry.name == name);
         for c in contest.comparisons {
             assert!(case(c.case), "{c:?}");
@@ -375,4 +375,9 @@ fn the_real_peers_know_all_training_steps() {
 #[test]
 fn the_real_peers_know_all_buffer_operations() {
     real_peers_know_all_cases(&REPLAY);
+}
+
+#[test]
+fn the_real_peer_knows_the_step_of_a_dnc() {
+    real_peers_know_all_cases(&DNC);
 }

@@ -217,18 +217,38 @@ impl TryFrom<Saved> for MemoryState {
 
     fn try_from(saved: Saved) -> Result<Self> {
         let Saved { slots, width, heads, allocation, link, cells, reads } = saved;
-        let access = MemoryAccess { width, heads, allocation, link, ..MemoryAccess::default() };
-        let batch = cells.dims().first().copied().unwrap_or(0);
-        let new = Self::new(&access, slots, batch, cells.dtype(), &Device::Cpu)?;
-        for (found, expected) in [(&cells, &new.cells), (&reads, &new.reads)] {
-            if found.dims() != expected.dims() || found.dtype() != expected.dtype() {
+        let (batch, each) = match (cells.dims(), reads.dims()) {
+            ([batch, each], [other, _]) if batch == other => (*batch, *each),
+            _ => {
                 return Err(Error::mismatch(
                     "saved memory state",
-                    format!("{:?} {:?}", expected.dtype(), expected.dims()),
-                    format!("{:?} {:?}", found.dtype(), found.dims()),
+                    "(batch, ..)",
+                    format!("{:?}", cells.dims()),
                 ));
             }
+        };
+        // None of its parts is larger than the whole: so their sizes can be added up.
+        let largest = width.max(heads).max(if link { slots } else { 0 });
+        let fits = slots.checked_mul(largest).is_some_and(|part| part <= each);
+        let shape = Sizes { batch, slots, width, heads, allocation, link };
+        if !fits
+            || each != shape.state()
+            || reads.dims()[1] != heads * width
+            || reads.dtype() != cells.dtype()
+        {
+            let found =
+                format!("{:?} {:?}, {:?} {:?}", cells.dtype(), cells.dims(), reads.dtype(), reads.dims());
+            return Err(Error::mismatch(
+                "saved memory state",
+                format!("cells and reads of {slots} slots of {width}, {heads} heads"),
+                found,
+            ));
         }
-        Ok(Self { cells, reads, ..new })
+        let access = MemoryAccess { width, heads, allocation, link, ..MemoryAccess::default() };
+        let one = Self::new(&access, 1, 1, cells.dtype(), &Device::Cpu)?;
+        if slots == 0 || batch == 0 {
+            return Err(Error::invalid("saved memory state", "it has no slots, or no sequences"));
+        }
+        Ok(Self { shape, cells, reads, ..one })
     }
 }

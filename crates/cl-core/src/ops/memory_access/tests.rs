@@ -201,6 +201,46 @@ fn a_state_is_saved_and_goes_on_bit_for_bit() {
     }
 }
 
+/// What is read is a state, or an error: sizes that do not fit, or that overflow, are never believed.
+#[test]
+fn a_saved_state_that_is_none_is_refused() {
+    #[derive(serde::Serialize)]
+    struct Saved {
+        slots: usize,
+        width: usize,
+        heads: usize,
+        allocation: bool,
+        link: bool,
+        #[serde(with = "crate::snapshot::tensor")]
+        cells: Tensor,
+        #[serde(with = "crate::snapshot::tensor")]
+        reads: Tensor,
+    }
+    let kind = crate::snapshot::Kind::new("test/memory", 1);
+    let zeros = |a: usize, b: usize, dtype| Tensor::zeros((a, b), dtype, &Device::Cpu).unwrap();
+    let read = |slots, width, heads, cells: Tensor, reads: Tensor| {
+        let saved = Saved { slots, width, heads, allocation: false, link: false, cells, reads };
+        let bytes = crate::snapshot::to_bytes(kind, &saved).unwrap();
+        crate::snapshot::from_bytes::<MemoryState>(&bytes, kind).map_err(|error| error.to_string())
+    };
+    let f32 = DType::F32;
+    // 3 slots of 2, one head: contents, write and read weights.
+    assert!(read(3, 2, 1, zeros(2, 12, f32), zeros(2, 2, f32)).is_ok());
+    for (slots, width, heads, cells, reads) in [
+        (4, 2, 1, zeros(2, 12, f32), zeros(2, 2, f32)),
+        (3, 2, 1, zeros(2, 12, f32), zeros(2, 3, f32)),
+        (3, 2, 1, zeros(2, 12, f32), zeros(1, 2, f32)),
+        (3, 2, 1, zeros(2, 12, f32), zeros(2, 2, DType::F64)),
+        (3, 2, 1, zeros(2, 12, DType::U32), zeros(2, 2, DType::U32)),
+        (usize::MAX, 2, 1, zeros(2, 12, f32), zeros(2, 2, f32)),
+        (usize::MAX / 2, 2, usize::MAX, zeros(2, 12, f32), zeros(2, 2, f32)),
+        (0, 2, 1, zeros(2, 0, f32), zeros(2, 2, f32)),
+        (3, 0, 1, zeros(2, 6, f32), zeros(2, 0, f32)),
+    ] {
+        assert!(read(slots, width, heads, cells, reads).is_err(), "{slots} {width} {heads}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let access = MemoryAccess { width: 3, heads: 2, ..MemoryAccess::default() };
