@@ -157,6 +157,11 @@ fn der_rotated() {
 }
 
 #[test]
+fn der_permuted() {
+    check_suite("der-permuted", 10);
+}
+
+#[test]
 fn gss_disjoint() {
     check_suite("gss-disjoint", 10);
 }
