@@ -1,4 +1,4 @@
-//! `cargo xtask bench dnc-copy`, `dnc-recall` and `babi`.
+//! `cargo xtask bench dnc-copy`, `dnc-recall`, `babi` and `babi-20`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

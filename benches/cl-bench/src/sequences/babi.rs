@@ -15,42 +15,54 @@ use super::train::{Training, train};
 use super::watch::Watched;
 use super::{Asked, Learned, Measure, Row, Suite};
 
+/// A row for each of these tasks.
+macro_rules! rows {
+    ($($task:literal)*) => {
+        &[$(Row {
+            name: concat!("task ", $task),
+            protocol: || protocol($task),
+            learn: |seed, stop| learn(Protocol::of($task), seed, stop),
+        }),*]
+    };
+}
+
+const SOURCE: &str = "the bAbI tasks of Weston et al. 2015, arXiv 1502.05698, with the memory of Graves et al. 2016, Nature 538";
+
+const MEASURES: &[Measure] = &[
+    Measure { name: ERROR, asked: Some(Asked::AtMost(2.0)), of: &["task 1"] },
+    Measure { name: BLIND, asked: None, of: &[] },
+];
+
+const NOTES: &[&str] = &[
+    "Each task is learned for itself, from its 10 000 questions; the paper's machine learned all 20 at once, which takes more \
+     than two cores and an hour. The numbers cannot be compared.",
+    "A sentence is one step, its words' one-hot codes side by side; the paper has a word a step. After a question come steps of \
+     silence in which to look something up; the last of them is where the answer is asked for.",
+    "The controller remembers nothing itself, and there are no links. In training the stories of a batch are cut behind their \
+     first, second, .. or last question, drawn for each batch: what a question needs is learned where little stands before it.",
+    "Errors are of questions of the test files. Supporting facts are not used.",
+];
+
 /// `cargo xtask bench babi`.
 pub static SUITE: Suite = Suite {
     name: "babi",
     title: "bAbI with a memory",
-    source: "the bAbI tasks of Weston et al. 2015, arXiv 1502.05698, with the memory of Graves et al. 2016, Nature 538",
+    source: SOURCE,
     seeds: 3,
-    rows: &[
-        Row {
-            name: "task 1",
-            protocol: || protocol(1),
-            learn: |seed, stop| learn(Protocol::of(1), seed, stop),
-        },
-        Row {
-            name: "task 6",
-            protocol: || protocol(6),
-            learn: |seed, stop| learn(Protocol::of(6), seed, stop),
-        },
-        Row {
-            name: "task 15",
-            protocol: || protocol(15),
-            learn: |seed, stop| learn(Protocol::of(15), seed, stop),
-        },
-    ],
-    measures: &[
-        Measure { name: ERROR, asked: Some(Asked::AtMost(2.0)), of: &["task 1"] },
-        Measure { name: BLIND, asked: None, of: &[] },
-    ],
-    notes: &[
-        "Each task is learned for itself, from its 10 000 questions; the paper's machine learned all 20 at once, which takes more \
-         than two cores and an hour. The numbers cannot be compared.",
-        "A sentence is one step, its words' one-hot codes side by side; the paper has a word a step. After a question come steps of \
-         silence in which to look something up; the last of them is where the answer is asked for.",
-        "The controller remembers nothing itself, and there are no links. In training the stories of a batch are cut behind their \
-         first, second, .. or last question, drawn for each batch: what a question needs is learned where little stands before it.",
-        "Errors are of questions of the test files. Supporting facts are not used.",
-    ],
+    rows: rows![1 2 6 15],
+    measures: MEASURES,
+    notes: NOTES,
+};
+
+/// `cargo xtask bench babi-20`: all of them, some of which have stories of more than two hundred sentences.
+pub static ALL: Suite = Suite {
+    name: "babi-20",
+    title: "All of bAbI with a memory",
+    source: SOURCE,
+    seeds: 3,
+    rows: rows![1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20],
+    measures: MEASURES,
+    notes: NOTES,
 };
 
 const ERROR: &str = "test error";
@@ -226,8 +238,8 @@ fn learn(protocol: Protocol, seed: u64, stop: &AtomicBool) -> Result<Learned> {
 
 /// So few steps that little is learned.
 #[cfg(test)]
-pub(super) fn short(seed: u64, stop: &AtomicBool) -> Result<Learned> {
-    let mut protocol = Protocol { size: Size::En, ..Protocol::of(1) };
+pub(super) fn short(task: usize, seed: u64, stop: &AtomicBool) -> Result<Learned> {
+    let mut protocol = Protocol { size: Size::En, ..Protocol::of(task) };
     protocol.training.steps = 4;
     learn(protocol, seed, stop)
 }
@@ -263,5 +275,32 @@ mod tests {
         let (x, rows, _) = batch(&[&encoded, &short], 1, 22).unwrap();
         assert_eq!((x.dims(), rows.to_vec1::<u32>().unwrap()), (&[4, 2, 22][..], vec![6, 1]));
         assert_eq!(x.sum_all().unwrap().to_scalar::<f32>().unwrap(), (3 + 4 + 1) as f32);
+    }
+    /// Of every task all stories can be told in steps, and all answers of the test can be given.
+    #[test]
+    fn all_twenty_tasks_can_be_told() {
+        if std::env::var_os("CL_DATA_DIR").is_none_or(|dir| !std::path::Path::new(&dir).join("babi").exists())
+        {
+            println!("skipped: no babi in CL_DATA_DIR");
+            return;
+        }
+        for row in ALL.rows {
+            let task = row.name.strip_prefix("task ").unwrap().parse().unwrap();
+            let babi = load(task, Size::En).unwrap();
+            let codes = Codes::of(&babi);
+            for story in babi.train.iter().chain(&babi.test) {
+                let Encoded { steps, asked } = codes.encode(story, 1);
+                assert!(
+                    !asked.is_empty() && steps.iter().flatten().all(|&unit| unit < codes.inputs()),
+                    "{task}"
+                );
+                assert_eq!(steps.len(), story.sentences.len() + asked.len(), "{task}");
+            }
+            let (x, rows, answers) =
+                batch(&[&codes.encode(&babi.test[0], 1)], usize::MAX, codes.inputs()).unwrap();
+            assert_eq!(x.dims()[1..], [1, codes.inputs()]);
+            assert_eq!(rows.dims(), answers.dims());
+        }
+        assert_eq!(ALL.rows.len(), 20);
     }
 }

@@ -1,10 +1,10 @@
-//! The suites `dnc-copy`, `dnc-recall` and `babi`: what networks with a memory learn of sequences.
+//! The suites `dnc-copy`, `dnc-recall`, `babi` and `babi-20`: what networks with a memory learn of sequences.
 //!
 //! | suite | task | after |
 //! |---|---|---|
 //! | `dnc-copy` | repeat a sequence of bits | Graves et al. 2014, 2016 |
 //! | `dnc-recall` | the item that followed the one that is asked for | Graves et al. 2014 |
-//! | `babi` | answer questions about a short story | Weston et al. 2015; Graves et al. 2016 |
+//! | `babi`, `babi-20` | answer questions about a short story | Weston et al. 2015; Graves et al. 2016 |
 //!
 //! A run is a row of a suite with a seed: it trains until its protocol's end, notes a curve of training, measures what the suite asks
 //! about, and watches where the memory is written and read in one sequence. Runs are lines of a results file, so that an
@@ -164,7 +164,7 @@ impl fmt::Display for Run {
 }
 
 /// All of them.
-pub static SUITES: [&Suite; 3] = [&copy::SUITE, &recall::SUITE, &babi::SUITE];
+pub static SUITES: [&Suite; 4] = [&copy::SUITE, &recall::SUITE, &babi::SUITE, &babi::ALL];
 
 /// The suite of this name.
 pub fn suite(name: &str) -> Option<&'static Suite> {
