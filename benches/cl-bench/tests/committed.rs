@@ -319,6 +319,11 @@ fn dnc_copy() {
 }
 
 #[test]
+fn dnc_recall() {
+    check_sequences("dnc-recall", &[]);
+}
+
+#[test]
 fn babi() {
     check_sequences("babi", &[]);
 }
