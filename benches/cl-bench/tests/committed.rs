@@ -202,6 +202,7 @@ fn si_permuted() {
 fn permuted_mnist() {
     check_suite("permuted-mnist", 5);
     let report = report("permuted-mnist", 5);
+    assert!(report.notes.iter().any(|note| note == "20 runs of 20 were made on a GPU: NVIDIA H200."));
     for (method, least) in [("EWC", 94.0), ("SI", 95.0)] {
         let row = report.tables[0].rows.iter().find(|row| row.method == method).unwrap();
         let last = |record: &results::Record| {
