@@ -76,7 +76,8 @@ pub(crate) fn add_sum_of_rows<T: Float>(out: &Tensor, scale: T, rows: &Tensor) -
 }
 
 /// Σ of the rows (n, columns): (columns).
-pub(crate) fn sum_of_rows<T: Float>(rows: &Tensor, columns: usize) -> Result<Tensor> {
+pub(crate) fn sum_of_rows<T: Float>(rows: &Tensor) -> Result<Tensor> {
+    let (n, columns) = rows.dims2()?;
     let rows = rows.contiguous()?;
     // SAFETY: the kernel writes all of it; of no rows too.
     let out = unsafe { Tensor::empty(columns, rows.dtype(), rows.device())? };
@@ -88,6 +89,6 @@ pub(crate) fn sum_of_rows<T: Float>(rows: &Tensor, columns: usize) -> Result<Ten
         keep: T::zero(),
         scale: T::one(),
     };
-    column_sums(&device_of(&out)?, sums, rows.dim(0)?, columns)?;
+    column_sums(&device_of(&out)?, sums, n, columns)?;
     Ok(out)
 }
