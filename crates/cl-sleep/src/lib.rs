@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod slow;
+mod spiking;
 
 pub use slow::Ema;
+pub use spiking::{SpikingConfig, SpikingInput, SpikingReport, SpikingSleep, Window};
