@@ -111,3 +111,17 @@ impl Learner {
         self.apply(&self.gradients(loss)?)
     }
 }
+
+/// The cross-entropy of each sample, of logits (n, outputs) and target units (n).
+///
+/// # Errors
+/// Not f32 and u32; candle's own.
+pub(crate) fn losses(logits: &Tensor, y: &Tensor, units: Units) -> Result<Vec<f64>> {
+    let of_one = |(logits, y): (&Vec<f32>, u32)| {
+        let active = &logits[units.range(y as usize, logits.len())];
+        let most = active.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = active.iter().map(|z| f64::from(z - most).exp()).sum();
+        sum.ln() + f64::from(most - logits[y as usize])
+    };
+    Ok(logits.to_vec2::<f32>()?.iter().zip(y.to_vec1::<u32>()?).map(of_one).collect())
+}

@@ -6,6 +6,7 @@ use cl_nn::{Mlp, Optimizer, OptimizerConfig};
 use cl_replay::{Draw, Reservoir};
 use serde::{Deserialize, Serialize};
 
+use crate::learner::losses;
 use crate::vitals::Tally;
 use crate::{Batch, Learner, Method, Stored, Vitals};
 
@@ -88,24 +89,13 @@ fn most_interfered(
     let ahead = learner.net.copy()?;
     let step = OptimizerConfig::sgd(learner.optimizer.config().lr());
     Optimizer::new(step)?.step(ahead.params(), gradients)?;
-    let (before, after) = (losses(&learner.net, samples, units)?, losses(&ahead, samples, units)?);
+    let of = |net: &Mlp| losses(&net.predict(&samples.x)?, &samples.y, units);
+    let (before, after) = (of(&learner.net)?, of(&ahead)?);
     let rise: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
     let mut rows: Vec<u32> = (0..samples.len() as u32).collect();
     rows.sort_by(|&a, &b| rise[b as usize].total_cmp(&rise[a as usize]));
     rows.truncate(k);
     Ok(rows)
-}
-
-/// The cross-entropy of each sample.
-pub(crate) fn losses(net: &Mlp, samples: &Samples, units: Units) -> Result<Vec<f64>> {
-    let logits = net.predict(&samples.x)?.to_vec2::<f32>()?;
-    let of_one = |(logits, y): (&Vec<f32>, u32)| {
-        let active = &logits[units.range(y as usize, logits.len())];
-        let most = active.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = active.iter().map(|z| f64::from(z - most).exp()).sum();
-        sum.ln() + f64::from(most - logits[y as usize])
-    };
-    Ok(logits.iter().zip(samples.labels()?).map(of_one).collect())
 }
 
 impl Method for Mir {

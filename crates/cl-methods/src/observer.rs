@@ -9,8 +9,9 @@ use cl_metrics::diagnose::{
     self, Curve, Finding, Importance, Measure, Memory, Observation, Priorities, Trace, counts,
 };
 
+use crate::learner::losses;
 use crate::train::{Outcome, accuracy};
-use crate::{Batch, Drawn, Learner, Method, Stored, Vitals, mir};
+use crate::{Batch, Drawn, Learner, Method, Stored, Vitals};
 
 /// Looks at each task.
 const LOOKS: usize = 20;
@@ -249,7 +250,7 @@ impl Observer {
             };
             if !vitals.apart {
                 let some = samples.gather(&evenly(samples.len(), MEASURED))?;
-                memory.losses = mir::losses(&learner.net, &some, units)?;
+                memory.losses = losses(&learner.net.predict(&some.x)?, &some.y, units)?;
                 memory.losses.retain(|loss| loss.is_finite());
             }
         }

@@ -29,6 +29,7 @@ fn strong(name: &str) -> Value {
         "ER-Ring" => json!({ "per_class": 20, "batch": 32 }),
         "MER" => json!({ "memory": 100, "batch": 5, "batches": 2, "beta": 0.3 }),
         "DER" | "DER++" => json!({ "memory": 100, "batch": 32, "alpha": 1.0 }),
+        "CLS-ER" => json!({ "memory": 100, "batch": 32, "stable_rate": 0.5, "stable_alpha": 0.9 }),
         "GEM" => json!({ "per_task": 50 }),
         "GSS-greedy" => json!({ "memory": 64, "batch": 16, "iterations": 1 }),
         "GSS-IQP" => json!({ "memory": 64, "recent": 32, "batch": 16, "iterations": 1 }),
@@ -158,7 +159,7 @@ fn coefficients_matter() {
 fn what_replays_from_the_first_batches_on_differs_from_none_there() {
     let stream = stream(Scenario::Class, 2);
     let none = run("None", json!({}), &stream, 15, 1);
-    let runs = ["ER-Reservoir", "ER-Ring", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR", "MER"]
+    let runs = ["ER-Reservoir", "ER-Ring", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR", "MER", "CLS-ER"]
         .map(|name| run(name, strong(name), &stream, 15, 1));
     for (at, found) in runs.iter().enumerate() {
         assert_ne!(found.params[0], none.params[0]);
@@ -384,6 +385,7 @@ fn who_remembers() {
                 ),
                 ("DER", json!({ "memory": 300, "batch": 32, "alpha": 0.5 }), 0.4),
                 ("DER++", json!({ "memory": 300, "batch": 32, "alpha": 0.5, "beta": 0.5 }), 0.5),
+                ("CLS-ER", json!({ "memory": 300, "batch": 32, "lambda": 0.5 }), 0.5),
                 ("GEM", json!({ "per_task": 60 }), 0.4),
                 ("GSS-greedy", json!({ "memory": 300, "batch": 32 }), 0.4),
                 ("GSS-IQP", json!({ "memory": 300, "recent": 64, "batch": 32 }), 0.4),

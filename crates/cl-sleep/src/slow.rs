@@ -22,7 +22,7 @@ impl Ema {
         Ok(Self { alpha })
     }
 
-    /// Moves `slow` towards `fast`, parameter by parameter in order, at step `t`, from 0: the first step copies.
+    /// Moves `slow` towards `fast`, parameter by parameter in order, at step `t`. Step 0 copies.
     ///
     /// # Errors
     /// [`Error::Mismatch`] where the two differ in number or shapes; nothing is moved then.

@@ -5,6 +5,7 @@
 //! name of its own where the paper has one.
 
 mod agem_permuted;
+mod cls_er;
 mod der;
 mod er_tiny;
 mod gem_rotations;
@@ -170,6 +171,7 @@ pub fn suites() -> Vec<Suite> {
         er_tiny::suite(),
         mer::suite(),
         mnist_360::suite(),
+        cls_er::suite(),
         si_permuted::suite(),
         van_de_ven_permuted::suite(),
     ]
