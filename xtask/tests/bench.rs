@@ -79,6 +79,7 @@ fn the_list_names_every_suite() {
         "per-cliffwalk",
         "hopfield-capacity",
         "hopfield-mnist",
+        "src-sleep",
     ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }

@@ -14,6 +14,7 @@
 //! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
 //! | [`hopfield`] | what associative memories hold, beside what theory says |
+//! | [`sleep`] | what sleep is good for |
 //! | [`experiment`] | what suites have in common that measure something else than accuracies |
 //! | [`sequences`] | what networks with a memory learn: copying, associative recall, bAbI |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
@@ -33,6 +34,7 @@ pub mod report;
 pub mod results;
 pub mod runner;
 pub mod sequences;
+pub mod sleep;
 pub mod speed;
 pub mod suites;
 pub mod tier;

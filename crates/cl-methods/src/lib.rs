@@ -35,6 +35,7 @@
 //! | `Multimodal` | `multimodal.rs` | an input layer per task | Lopez-Paz & Ranzato 2017 |
 //! | `PackNet` | `packnet.rs` | a part of the weights, and an output layer, per task | Mallya & Lazebnik 2018 |
 //! | `Progressive` | `progressive.rs` | a column and its lateral maps per task | Rusu et al. 2016 |
+//! | `SRC` | `src.rs` | the mean input | Tadros et al. 2022 |
 //! | `XdG` | `xdg.rs` | – | Masse et al. 2018 |
 //!
 //! ```
@@ -92,6 +93,7 @@ mod ring_memory;
 mod rwalk;
 mod s_gem;
 mod si;
+mod src;
 #[cfg(test)]
 mod testing;
 pub mod train;

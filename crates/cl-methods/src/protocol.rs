@@ -91,6 +91,8 @@ pub enum Weights {
     Xavier,
     /// N(0, 0.1²), cut off at two deviations; biases are 0.1: TensorFlow's examples, and Chaudhry et al. 2019.
     Truncated,
+    /// U(−0.01, 0.01); biases are 0: Tadros et al. 2022.
+    Small,
 }
 
 impl Weights {
@@ -100,6 +102,7 @@ impl Weights {
             Self::FanIn => (Init::FanIn, Init::Uniform(1.0 / (inputs as f64).sqrt())),
             Self::Xavier => (Init::Xavier, Init::Zeros),
             Self::Truncated => (Init::Truncated(0.1), Init::Constant(0.1)),
+            Self::Small => (Init::Uniform(0.01), Init::Zeros),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     Method, agem, cls_er, der, er, er_reservoir, er_ring, ewc, ewc_plus, gdumb, gem, gss, gss_iqp, icarl,
     independent, joint, l2, lwf, mas, mer, mir, multimodal, none, online_ewc, packnet, progressive,
-    rehearsal, rwalk, s_gem, si, xdg,
+    rehearsal, rwalk, s_gem, si, src, xdg,
 };
 
 type Build = dyn Fn(&Value, u64) -> Result<Box<dyn Method>> + Send + Sync;
@@ -73,6 +73,7 @@ impl Registry {
         add("Multimodal", from(multimodal::Multimodal::new));
         add("PackNet", from(packnet::PackNet::new));
         add("Progressive", from(progressive::Progressive::new));
+        add("SRC", from(src::Src::new));
         add("XdG", from(xdg::XdG::new));
         registry
     }

@@ -161,6 +161,7 @@ impl<'a> Training<'a> {
             Weights::FanIn => {}
             Weights::Xavier => net.draw(Init::Xavier, Init::Zeros, rng)?,
             Weights::Truncated => net.draw(Init::Truncated(0.1), Init::Constant(0.1), rng)?,
+            Weights::Small => net.draw(Init::Uniform(0.01), Init::Zeros, rng)?,
         }
         let learner = Learner {
             net,

@@ -329,6 +329,7 @@ fn an_observer_changes_nothing() {
                 "iCaRL" => json!({ "per_class": 10 }),
                 "GSS-IQP" => json!({ "memory": 32, "recent": 32 }),
                 "PackNet" => json!({ "retrain": { "epochs": 1 } }),
+                "SRC" => common::src(50),
                 "Independent" | "Multimodal" | "Progressive" => json!({ "hidden": [16, 8] }),
                 _ => json!({}),
             };

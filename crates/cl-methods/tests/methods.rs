@@ -38,6 +38,7 @@ fn strong(name: &str) -> Value {
         "iCaRL" => json!({ "per_class": 10 }),
         "PackNet" => json!({ "retrain": { "epochs": 1 }, "batch": 32 }),
         "Progressive" => json!({ "hidden": [16, 8] }),
+        "SRC" => common::src(300),
         _ => json!({}),
     }
 }
@@ -140,6 +141,10 @@ fn coefficients_matter() {
         ("MIR", json!({ "candidates": 10 }), json!({ "candidates": 100 })),
         ("MIR", json!({ "earlier_tasks": true }), json!({ "earlier_tasks": false })),
         ("iCaRL", json!({ "per_class": 10 }), json!({ "per_class": 50 })),
+        ("SRC", common::src(300), common::src(301)),
+        ("SRC", common::src(300), common::changed(common::src(300), "dropout", json!(0.5))),
+        ("SRC", common::src(300), common::changed(common::src(300), "more", json!(1))),
+        ("SRC", common::src(300), common::changed(common::src(300), "window", json!(null))),
         ("XdG", json!({ "fraction": 0.3 }), json!({ "fraction": 0.7 })),
         ("XdG", json!({ "place": "activation" }), json!({ "place": "before_bias" })),
         ("PackNet", json!({ "ratio": 0.3 }), json!({ "ratio": 0.7 })),

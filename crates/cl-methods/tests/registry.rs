@@ -18,6 +18,7 @@ fn holds_the_methods_of_the_tables() {
     let names: Vec<_> = registry.names().collect();
     let mut expected = [
         "A-GEM",
+        "CLS-ER",
         "DER",
         "DER++",
         "ER",
@@ -46,6 +47,7 @@ fn holds_the_methods_of_the_tables() {
         "S-GEM",
         "SI",
         "iCaRL",
+        "SRC",
         "XdG",
     ];
     expected.sort_unstable();
@@ -119,6 +121,10 @@ fn bad_values_are_refused() {
         ("Progressive", json!({ "adapters": { "width": 0 } }), "width"),
         ("Progressive", json!({ "adapters": { "alpha": -1.0 } }), "alpha"),
         ("Progressive", json!({ "adapters": { "lateral": "none" } }), "none"),
+        ("SRC", json!({ "dropout": 1.0 }), "dropout"),
+        ("SRC", json!({ "window": { "image": [1, 8, 8], "side": 11 } }), "window"),
+        ("SRC", json!({ "spiking": { "thresholds": [] } }), "thresholds"),
+        ("SRC", json!({ "spiking": { "decay": 1.5 } }), "decay"),
         ("XdG", json!({ "fraction": 1.0 }), "fraction"),
         ("XdG", json!({ "place": "input" }), "input"),
         ("Independent", json!({ "weights": "zero" }), "zero"),

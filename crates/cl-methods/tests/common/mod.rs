@@ -35,6 +35,22 @@ pub fn protocol(steps: usize) -> Protocol {
     }
 }
 
+/// SRC for the network above, with so many steps in the first sleep.
+pub fn src(steps: usize) -> Value {
+    serde_json::json!({
+        "steps": steps,
+        "more": 100,
+        "window": { "image": [1, 8, 8], "side": 4 },
+        "spiking": { "thresholds": [14.5, 38.0] },
+    })
+}
+
+/// Coefficients of which one is another.
+pub fn changed(mut config: Value, name: &str, value: Value) -> Value {
+    config[name] = value;
+    config
+}
+
 /// A run, and the parameters (as bits) after each of its tasks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -53,7 +69,7 @@ impl Run {
 /// Trains a method of the registry.
 pub fn run(name: &str, config: Value, stream: &Stream, steps: usize, seed: u64) -> Run {
     let inner = Registry::standard().build(name, &config, seed).unwrap();
-    let mut method = Recorder { inner, retrains: name == "PackNet", params: Vec::new() };
+    let mut method = Recorder { inner, retrains: matches!(name, "PackNet" | "SRC"), params: Vec::new() };
     let outcome = train(stream, &mut method, &protocol(steps), seed, &mut |_| Ok(())).unwrap();
     Run { outcome, params: method.params }
 }
@@ -66,7 +82,7 @@ pub fn bits(learner: &Learner) -> Vec<u32> {
 /// Another method, and a look at the parameters when its tasks end.
 struct Recorder {
     inner: Box<dyn Method>,
-    /// Whether it goes on training when a task ends.
+    /// Whether it changes the network when a task ends.
     retrains: bool,
     params: Vec<Vec<u32>>,
 }
@@ -92,13 +108,13 @@ impl Method for Recorder {
         self.inner.predict(learner, task, x)
     }
 
-    /// None of the standard methods may change the network when a task ends, but for PackNet, which prunes it then
-    /// and must.
+    /// None of the standard methods may change the network when a task ends, but for PackNet, which prunes it then,
+    /// and SRC, which sleeps, and both must.
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
         self.params.push(bits(learner));
         self.inner.end_task(learner, task)?;
         let changed = Some(&bits(learner)) != self.params.last();
-        assert_eq!(changed, self.retrains, "consolidation changed the parameters, or PackNet did not");
+        assert_eq!(changed, self.retrains, "consolidation changed the parameters, or PackNet or SRC did not");
         if changed {
             self.params.pop();
             self.params.push(bits(learner));

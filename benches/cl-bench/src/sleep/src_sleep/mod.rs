@@ -1,0 +1,179 @@
+//! The suite `src-sleep`: sleep replay consolidation (Tadros et al. 2022) on MNIST in five class-incremental tasks, as the authors'
+//! `run_class_task_summary.m` has it, with the accuracy on every task before and after every sleep.
+//!
+//! Beside it stand the same training without sleep, and training on all images at once. Two things are not the authors': what the
+//! network keeps of earlier tasks is a mean of the images that it was trained on, where they take the mean of all images of these
+//! classes; and the largest activations, which scale the layers, are those on the task just learned, where they take those on
+//! all tasks so far.
+
+mod findings;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Tensor;
+use cl_core::{Result, Units};
+use cl_data::{ClassOrder, DataSet, LastBatch, Order, Scenario, Stream, Task};
+use cl_methods::train::{Budget, Heads, Training, Weights, accuracy};
+use cl_methods::{Batch, Learner, Method, Registry};
+use cl_nn::OptimizerConfig;
+use cl_sleep::{SpikingConfig, Window};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::experiment::{Experiment, Measured, Run};
+use crate::report::study::Study;
+
+/// What is held fixed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// The data set.
+    pub data: String,
+    /// Tasks that share its classes.
+    pub tasks: usize,
+    /// The first so many images of each task are trained on; all of them at once by the upper bound.
+    pub images: usize,
+    /// How the network is trained.
+    pub training: cl_methods::Protocol,
+    /// The coefficients of `SRC`.
+    pub method: Value,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self {
+            data: "mnist".into(),
+            tasks: 5,
+            images: 5000,
+            training: cl_methods::Protocol {
+                hidden: vec![1200, 1200],
+                heads: Heads::OneLayer,
+                optimizer: OptimizerConfig::Sgd { lr: 0.1, momentum: 0.5, weight_decay: 0.0 },
+                reset_optimizer: false,
+                batch: 100,
+                order: Order::Shuffled,
+                last_batch: LastBatch::Drop,
+                budget: Budget::Epochs(2),
+                weights: Weights::Small,
+            },
+            method: json!({
+                "steps": 15_000,
+                "more": 5_000,
+                "window": Window::MNIST,
+                "dropout": 0.25,
+                "spiking": SpikingConfig::default(),
+            }),
+        }
+    }
+}
+
+/// What one run measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// All images of all classes at once, never asleep.
+    Joint,
+    /// Task after task, never asleep.
+    Control,
+    /// Task after task, and a sleep after each.
+    Sleep,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Joint => "joint",
+            Self::Control => "no sleep",
+            Self::Sleep => "SRC",
+        })
+    }
+}
+
+/// The images that all runs share, which are read once.
+fn images(name: &str) -> Result<Arc<DataSet>> {
+    static LOADED: Mutex<Option<Arc<DataSet>>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*loaded {
+        Some(images) if images.name == name => Ok(Arc::clone(images)),
+        _ => Ok(Arc::clone(loaded.insert(Arc::new(cl_data::load(name)?)))),
+    }
+}
+
+impl Protocol {
+    /// The tasks of a part.
+    fn stream(&self, part: Part) -> Result<Stream> {
+        let tasks = if part == Part::Joint { 1 } else { self.tasks };
+        let mut stream = cl_data::split(&*images(&self.data)?, tasks, Scenario::Class, ClassOrder::Fixed)?;
+        if part != Part::Joint {
+            for task in &mut stream.tasks {
+                task.train = task.train.first(self.images)?;
+            }
+        }
+        Ok(stream)
+    }
+}
+
+impl Experiment for Protocol {
+    const NAME: &'static str = "src-sleep";
+    const SEEDS: u64 = 10;
+    type Part = Part;
+
+    fn parts(&self) -> Vec<Part> {
+        vec![Part::Joint, Part::Control, Part::Sleep]
+    }
+
+    fn measure(&self, part: &Part, seed: u64) -> Result<Measured> {
+        let stream = self.stream(*part)?;
+        let mut config = self.method.clone();
+        if *part != Part::Sleep {
+            (config["steps"], config["more"]) = (json!(0), json!(0));
+        }
+        let inner = Registry::standard().build("SRC", &config, seed)?;
+        let mut method = Watched { inner, tasks: &stream.tasks, before: Vec::new() };
+        let outcome = Training::new(&stream, &mut method, &self.training, seed)?.run(&mut |_| Ok(()))?;
+        let images = stream.tasks.iter().map(|task| task.test.len() as f64).collect();
+        let mut measured = Measured::of("after", outcome.r.concat());
+        measured.values.insert("test images".into(), images);
+        if *part == Part::Sleep {
+            measured.values.insert("before".into(), method.before);
+        }
+        Ok(measured)
+    }
+
+    fn study(&self, runs: &[&Run<Part>]) -> Result<Study> {
+        findings::study(self, runs)
+    }
+}
+
+/// A method, and the accuracies on all tasks when one has been trained on, before the network sleeps.
+struct Watched<'a> {
+    inner: Box<dyn Method>,
+    tasks: &'a [Task],
+    /// Task by task, for each task that was learned.
+    before: Vec<f64>,
+}
+
+impl Method for Watched<'_> {
+    fn begin_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        self.inner.begin_task(learner, task)
+    }
+
+    fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
+        self.inner.observe(learner, batch)
+    }
+
+    fn predict(&self, learner: &Learner, task: &Task, x: &Tensor) -> Result<Tensor> {
+        self.inner.predict(learner, task, x)
+    }
+
+    fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        for of in self.tasks {
+            let predict = |x: &Tensor| self.inner.predict(learner, of, x);
+            self.before.push(accuracy(predict, &of.test, Units::All)?);
+        }
+        self.inner.end_task(learner, task)
+    }
+}
