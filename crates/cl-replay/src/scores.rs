@@ -105,7 +105,11 @@ fn angles(products: &Tensor, (a, b): (Tensor, Tensor)) -> Result<Tensor> {
     Ok(scaled.broadcast_mul(&inverse(b)?.unsqueeze(0)?)?.clamp(-1.0, 1.0)?)
 }
 
-fn squared_norm(layers: &[LayerGradients]) -> Result<Tensor> {
+/// ‖∇θ ℓₙ‖² of each sample over all `layers`: (n).
+///
+/// # Errors
+/// As [`gradient_norm`].
+pub fn squared_norm(layers: &[LayerGradients]) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for layer in layers {
         let norm = layer.inputs.per_sample_norm_sq(&layer.deltas, layer.bias)?;
