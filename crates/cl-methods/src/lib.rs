@@ -100,7 +100,7 @@ pub mod train;
 mod vitals;
 mod xdg;
 
-pub use learner::{Batch, Learner};
+pub use learner::{Batch, Learner, losses};
 pub use method::Method;
 pub use observer::Observer;
 pub use registry::Registry;
