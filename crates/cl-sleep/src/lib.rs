@@ -9,7 +9,7 @@
 //! | [`Experiences`] | the fast memory: bounded, each experience with a [`Trace`] of tag, surprise, replays, strength |
 //! | [`Priority`] | what to replay: [`Salience`], [`Surprise`], [`Recency`], [`Importance`], [`Interference`], [`ReplayCount`], [`Strength`], their products, or a closure |
 //! | [`Sleep`] | the sleep phase: cycles of replay, until they are done, the time is up, or nothing more is learnt |
-//! | [`Source`] | what is replayed: a memory [by priority](Experiences::by), or what a model [dreams](Dreams) |
+//! | [`Source`] | what is replayed: a memory [by priority](Experiences::by), what a model [dreams](Dreams), or two of them [interleaved](Interleaved) |
 //! | [`Schedule`] | when to sleep: [every n](Every), [at task ends](AtTaskEnds), [on a drift](OnDrift), [when idle](WhenIdle) |
 //! | [`Circadian`] | a clock of sleep and wakefulness, in steps or in time |
 //! | [`Complementary`] | two learners, a memory, a priority and a schedule as one |
@@ -64,7 +64,7 @@ pub use priority::{
     Importance, Interference, Priority, Product, Recency, ReplayCount, Salience, Strength, Surprise, Uniform,
 };
 pub use prototypes::{Prototype, Prototypes};
-pub use replay::{ByPriority, Dreams, Fading, Learnt, Reason, Replay, Source};
+pub use replay::{ByPriority, Dreams, Fading, Interleaved, Learnt, Reason, Replay, Source};
 pub use schedule::{AnyOf, AtTaskEnds, Event, Every, OnDrift, Schedule, WhenIdle};
 pub use sleep::{Consolidate, Converged, Ended, Sleep, Slept};
 pub use slow::Ema;

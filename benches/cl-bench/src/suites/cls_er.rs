@@ -46,6 +46,14 @@ pub(super) fn suite() -> Suite {
                 cls(200, 128, 2.0, (0.9, 0.99)),
                 Some((89.54, 0.21)),
             ),
+            few(row(
+                "CLS, 200",
+                "CLS",
+                Kind::Split,
+                0.1,
+                json!({ "memory": 200, "day": 500, "cycles": 50, "batch": 32, "lr": 0.1 }),
+                None,
+            )),
             row("ER, 500", "ER-Reservoir", Kind::Split, 0.1, er(500, 10), None),
             row("DER++, 500", "DER++", Kind::Split, 0.03, plus(500, 10, 1.0, 0.5), None),
             row(
