@@ -11,8 +11,8 @@ use crate::sleep::paired::Mean;
 const NOTES: &[&str] = &[
     "± is the half width of a 95 % interval over seeds, by Student's t. Differences are between runs of one seed: the same stream, the same \
      weights at first, as many replays.",
-    "No numbers are published for these streams. The scales of the priorities are the same on all of them, and were chosen by six seeds \
-     that are not kept apart from those here.",
+    "No numbers are published for these streams. The scales of the priorities are the same on all of them, and were chosen with other \
+     seeds.",
     "`tagged`: lists of images whose labels are random, so that nothing but memory can tell them; a fifth of what came is kept, a random \
      half of each list is tagged. What is asked for is what was tagged in the lists before the last.",
     "`exceptions`: digits, a tenth of which have a wrong label; everything is kept. Asked for are test images and the exceptions, with equal weight.",
@@ -43,8 +43,19 @@ pub fn study(protocol: &Protocol, runs: &[&Run<Part>]) -> Result<Study> {
 }
 
 fn protocol_lines(protocol: &Protocol) -> Vec<(String, String)> {
-    let Protocol { data, hidden, lr, batch, gain, surprise, recency, interference, replay_count, sizes } =
-        protocol;
+    let Protocol {
+        data,
+        hidden,
+        lr,
+        batch,
+        gain,
+        surprise,
+        recency,
+        interference,
+        replay_count,
+        sizes,
+        first_seed,
+    } = protocol;
     let line = |name: &str, value: String| (name.to_owned(), value);
     vec![
         line("data", data.clone()),
@@ -64,6 +75,7 @@ fn protocol_lines(protocol: &Protocol) -> Vec<(String, String)> {
                 sizes.lists, sizes.list, sizes.day, sizes.exam
             ),
         ),
+        line("seeds", format!("from {first_seed} on")),
         line("version", env!("CARGO_PKG_VERSION").into()),
     ]
 }

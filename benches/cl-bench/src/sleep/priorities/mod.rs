@@ -53,6 +53,8 @@ pub struct Protocol {
     pub replay_count: ReplayCount,
     /// The sizes of the streams.
     pub sizes: Sizes,
+    /// The first seed; those below were used to choose what stands here.
+    pub first_seed: u64,
 }
 
 /// How long the streams are.
@@ -82,6 +84,7 @@ impl Default for Protocol {
             interference: Interference { exponent: 1.0, floor: 0.05 },
             replay_count: ReplayCount { exponent: 0.7 },
             sizes: Sizes { list: 60, lists: 5, day: 300, exam: 1000 },
+            first_seed: 1000,
         }
     }
 }
@@ -196,7 +199,7 @@ impl Experiment for Protocol {
     /// Values: the accuracy in each exam at the end, under its name; `score`, their mean over those that count; of each night the
     /// accuracy on what was seen, `before` it and `after`.
     fn measure(&self, part: &Part, seed: u64) -> Result<Measured> {
-        let images = images(&self.data)?;
+        let (images, seed) = (images(&self.data)?, self.first_seed + seed);
         let stream = Stream::new(part.stream, &images, &self.sizes, seed)?;
         let mut life = Life::new(self, part.policy, &stream, images.train.features(), seed)?;
         let (mut before, mut after) = (Vec::new(), Vec::new());
