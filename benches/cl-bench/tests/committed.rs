@@ -200,7 +200,8 @@ fn cls_er() {
     let table = report.tables.iter().find(|table| table.scenario == "class").unwrap();
     let last = |method: &str| -> Vec<f64> {
         let row = table.rows.iter().find(|row| row.method == method).unwrap();
-        let mut all: Vec<_> = row.records.iter().map(|record| (record.seed, record.r.last().unwrap())).collect();
+        let mut all: Vec<_> =
+            row.records.iter().map(|record| (record.seed, record.r.last().unwrap())).collect();
         all.sort_by_key(|(seed, _)| *seed);
         all.iter().map(|(_, row)| 100.0 * row.iter().sum::<f64>() / row.len() as f64).collect()
     };
