@@ -11,6 +11,10 @@ use cl_data::{ClassOrder, Samples, Scenario};
 use cl_nn::Mlp;
 use cl_sleep::{Event, Every, Experiences, Keep, Learnt, Replay, Schedule as _, Sleep, Tags, Uniform};
 
+/// Runs it, and prints a table.
+///
+/// # Errors
+/// candle's own.
 pub fn main() -> Result<()> {
     let digits = cl_data::load("digits")?;
     let stream = cl_data::split(&digits, 5, Scenario::Class, ClassOrder::Fixed)?;

@@ -14,6 +14,10 @@ const EPISODE: usize = 10;
 const KEPT: usize = 20;
 const NIGHT: usize = 60;
 
+/// Runs it, and prints a table.
+///
+/// # Errors
+/// candle's own.
 pub fn main() -> Result<()> {
     let digits = cl_data::load("digits")?;
     let priority = Recency { half_life: 20.0 };

@@ -15,6 +15,7 @@
 //! | [`Complementary`] | two learners, a memory, a priority and a schedule as one |
 //! | [`Ema`] | the slow learner as a moving average of the fast one |
 //! | [`SpikingSleep`] | replay without memories: the network spikes by itself, and a local rule changes it |
+//! | [`PatternSeparation`] | codes for a fast memory that are less alike than what they stand for |
 //! | [`Hippocampus`] | episodes, replayed forward and backward |
 //! | [`Prototypes`] | semantic memory: what many episodes have in common |
 //! | [`interference`] | how much learning one thing would harm another |
@@ -51,6 +52,7 @@ mod priority;
 mod prototypes;
 mod replay;
 mod schedule;
+mod separation;
 mod sleep;
 mod slow;
 mod spiking;
@@ -66,6 +68,7 @@ pub use priority::{
 pub use prototypes::{Prototype, Prototypes};
 pub use replay::{ByPriority, Dreams, Fading, Interleaved, Learnt, Reason, Replay, Source};
 pub use schedule::{AnyOf, AtTaskEnds, Event, Every, OnDrift, Schedule, WhenIdle};
+pub use separation::PatternSeparation;
 pub use sleep::{Consolidate, Converged, Ended, Sleep, Slept};
 pub use slow::Ema;
 pub use spiking::{SpikingConfig, SpikingInput, SpikingReport, SpikingSleep, Window};

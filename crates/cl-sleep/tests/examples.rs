@@ -3,6 +3,8 @@
 
 #[path = "../examples/nights_in_a_plain_loop.rs"]
 mod nights_in_a_plain_loop;
+#[path = "../examples/one_shot.rs"]
+mod one_shot;
 #[path = "../examples/prototypes.rs"]
 mod prototypes;
 
@@ -14,4 +16,9 @@ fn nights_keep_what_days_forget() {
 #[test]
 fn prototypes_outlast_their_episodes() {
     prototypes::main().unwrap();
+}
+
+#[test]
+fn two_learners_know_more_than_one() {
+    one_shot::main().unwrap();
 }
