@@ -194,14 +194,12 @@ impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
                 entry.trace.strength *= (1.0 - fading.rate) as f32;
             }
         }
-        let gone = self.memory.forget(|trace| f64::from(trace.strength) < fading.forget_below);
-        for &slot in &replay.slots {
-            if self.memory.entries[slot as usize].is_none() {
-                // A slot of the tree can always be set to 0.
-                let _ = self.tree.set(slot as usize, 0.0);
-            }
+        let vacated = self.memory.vacate(|trace| f64::from(trace.strength) < fading.forget_below);
+        for &slot in &vacated {
+            // A slot of the tree can always be set to 0.
+            let _ = self.tree.set(slot as usize, 0.0);
         }
-        gone
+        vacated.len()
     }
 
     fn is_empty(&self) -> bool {

@@ -215,8 +215,20 @@ fn what_has_faded_is_forgotten() {
         assert!(source.draw(1).unwrap_err().to_string().contains("nothing to draw"));
     }
     assert_eq!(ids(&memory), [2, 3, 4, 5]);
+    // What had faded before is forgotten too, though it was not replayed.
+    memory.traces_mut().filter(|trace| trace.id > 3).for_each(|trace| trace.strength = 0.1);
+    {
+        let mut source = memory.by(&Uniform).unwrap();
+        let replay = source.draw(1).unwrap();
+        assert_eq!(source.fade(&replay, Fading { rate: 0.0, forget_below: 0.3 }), 2);
+        assert!((0..20).all(|_| source.draw(5).unwrap().ids.iter().all(|id| *id < 4)));
+    }
+    memory.forget(|trace| trace.id > 1);
+    add(&mut memory, 4, &Tags::default());
+    assert_eq!(ids(&memory), [6, 7, 8, 9]);
+    memory.forget(|trace| trace.id > 7);
     add(&mut memory, 2, &Tags::default());
-    assert_eq!((ids(&memory), contents(&memory)), (vec![6, 7, 2, 3, 4, 5], vec![6, 7, 2, 3, 4, 5]));
+    assert_eq!((ids(&memory), contents(&memory)), (vec![6, 7, 10, 11], vec![6, 7, 10, 11]));
 }
 
 #[test]
