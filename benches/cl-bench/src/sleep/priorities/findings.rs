@@ -13,16 +13,16 @@ const NOTES: &[&str] = &[
      weights at first, as many replays.",
     "No numbers are published for these streams. The scales of the priorities are the same on all of them, and were chosen with other \
      seeds.",
-    "`tagged`: lists of images whose labels are random, so that nothing but memory can tell them; a fifth of what came is kept, a random \
+    "“tagged”: lists of images whose labels are random, so that nothing but memory can tell them; a fifth of what came is kept, a random \
      half of each list is tagged. What is asked for is what was tagged in the lists before the last.",
-    "`exceptions`: digits, a tenth of which have a wrong label; everything is kept. Asked for are test images and the exceptions, with equal weight.",
-    "`changing`: every day another assignment of labels to digits; half of the labels are random, and said to be worth a tenth. Twice a day is \
+    "“exceptions”: digits, a tenth of which have a wrong label; everything is kept. Asked for are test images and the exceptions, with equal weight.",
+    "“changing”: every day another assignment of labels to digits; half of the labels are random, and said to be worth a tenth. Twice a day is \
      kept. Asked for is the last assignment, on test images.",
-    "`overwriting`: upper halves of the digits 0 to 4, then lower halves of 0 to 2, then lower halves of 3 and 4, as ten classes; everything is kept, and \
+    "“overwriting”: upper halves of the digits 0 to 4, then lower halves of 0 to 2, then lower halves of 3 and 4, as ten classes; everything is kept, and \
      sleep is short. Asked for are the first two, on test images.",
     "What a night changes is measured on what was trained on: all that came so far, or where the world changes what came today. There uniform \
      replay brings back what is true no more.",
-    "`crowded`: lists as in `tagged`, gone through once and all kept; the first had five nights, the last one. Asked for are all of them.",
+    "“crowded”: lists as in “tagged”, gone through once and all kept; the first had five nights, the last one. Asked for are all of them.",
 ];
 
 struct Found<'a> {
@@ -206,7 +206,7 @@ impl Found<'_> {
             let gain = self.gain(stream, stream.made_for())?;
             claims.push(Claim {
                 source: "aim".into(),
-                text: format!("{} beats uniform replay on `{}`", stream.made_for().name(), stream.name()),
+                text: format!("{} beats uniform replay on “{}”", stream.made_for().name(), stream.name()),
                 asked: "a 95 % interval above 0 points".into(),
                 found: found(gain),
                 holds: gain.and_then(|gain| gain.half.map(|half| gain.mean > half)),
