@@ -16,6 +16,7 @@
 //! | [`Ema`] | the slow learner as a moving average of the fast one |
 //! | [`Hippocampus`] | episodes, replayed forward and backward |
 //! | [`Prototypes`] | semantic memory: what many episodes have in common |
+//! | [`service`] | a model that serves predictions while it sleeps in the background, and survives a kill |
 //! | [`interference`] | how much learning one thing would harm another |
 //!
 //! A night over a day's experiences, some of which mattered:
@@ -50,6 +51,7 @@ mod priority;
 mod prototypes;
 mod replay;
 mod schedule;
+pub mod service;
 mod sleep;
 mod slow;
 mod trace;
