@@ -18,7 +18,8 @@ use cl_sleep::State;
 use cl_sleep::service::{Awake, Durability, Mind, Service, Settings};
 use serde::{Deserialize, Serialize};
 use toy::{
-    LONG, Toy, Trouble, bits, experience, newborn, open, schema, settings, trouble, twin, wait_until_blocked,
+    Calm, LONG, Toy, Trouble, bits, experience, newborn, open, schema, settings, trouble, twin,
+    wait_until_blocked,
 };
 
 /// Experiences up to the first record that begins at `n` or later.
@@ -76,6 +77,7 @@ fn nothing_waits_for_sleep() {
     let dir = tempfile::tempdir().unwrap();
     trouble(2, Trouble::Block);
     let service = open(dir.path(), 2);
+    let _calm = Calm(2);
     let before = bits(&service.model());
     let mut end = experience_until(&service, 60);
     wait_until_blocked(2);
@@ -142,6 +144,7 @@ fn dropped_in_the_middle_of_a_sleep() {
     let dir = tempfile::tempdir().unwrap();
     trouble(5, Trouble::Linger);
     let service = open(dir.path(), 5);
+    let _calm = Calm(5);
     let end = experience_until(&service, 100);
     wait_until_blocked(5);
     let kept = service.model();
@@ -378,6 +381,7 @@ fn leftovers_are_removed() {
 
 /// Remembers all that the mind has not slept over, beside the slow learner.
 struct Quick {
+    seed: u64,
     slow: Mlp,
     recent: RwLock<Vec<Vec<f32>>>,
 }
@@ -387,6 +391,9 @@ impl Awake for Quick {
         let rows = columns[0].to_vec2::<f32>()?;
         if rows[0][0] < 0.0 {
             return Err(Error::invalid("x", "below 0"));
+        }
+        if std::thread::current().name() == Some("sleeper") {
+            toy::hold(self.seed);
         }
         self.recent.write().unwrap().extend(rows);
         Ok(())
@@ -400,7 +407,7 @@ impl Mind for Swift {
     const KIND: Kind = Kind::new("test/swift", 1);
     type Model = Quick;
     fn model(&self) -> Result<Quick> {
-        Ok(Quick { slow: self.0.model()?, recent: RwLock::default() })
+        Ok(Quick { seed: self.0.seed, slow: self.0.model()?, recent: RwLock::default() })
     }
     fn experience(&mut self, columns: &[&Tensor]) -> Result<bool> {
         self.0.experience(columns)
@@ -432,6 +439,7 @@ fn what_is_awake_learns_at_once() {
     };
     trouble(15, Trouble::Block);
     let service = open();
+    let _calm = Calm(15);
     while end < 60 {
         more(&service, &mut end, &mut rows);
         assert_eq!(check(&service, &rows), 0);
@@ -441,7 +449,14 @@ fn what_is_awake_learns_at_once() {
         more(&service, &mut end, &mut rows);
         assert_eq!(check(&service, &rows), 0);
     }
+    // A version is about to be served, and another experience comes.
+    trouble(15, Trouble::Hold);
+    wait_until_blocked(15);
+    more(&service, &mut end, &mut rows);
+    assert_eq!(check(&service, &rows), 0);
     trouble(15, Trouble::None);
+    service.wait_until(LONG, |health| health.version == 1).unwrap();
+    check(&service, &rows);
     // Versions come while experiences do.
     for _ in 0..200 {
         more(&service, &mut end, &mut rows);
@@ -468,6 +483,7 @@ fn what_the_awake_model_refuses_is_kept_and_told() {
     let dir = tempfile::tempdir().unwrap();
     trouble(16, Trouble::Block);
     let service = Service::open(dir.path(), &schema(), settings(), || Ok(Swift(newborn(16, 1)?))).unwrap();
+    let _calm = Calm(16);
     let x = Tensor::ones((60, 4), DType::F32, &Device::Cpu).unwrap();
     let y = Tensor::zeros(60, DType::U32, &Device::Cpu).unwrap();
     service.experience(&[&x, &y]).unwrap();

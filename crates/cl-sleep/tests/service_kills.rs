@@ -16,8 +16,8 @@ use rand::Rng as _;
 use toy::{Bits, FOLDER, LONG, bits, experience, newborn, record, schema, settings, twin};
 
 const SEED: u64 = 100;
-/// Nights of some tenths of a second.
-const EFFORT: usize = 40;
+/// Nights of some tens of milliseconds.
+const EFFORT: usize = 8;
 const KILLS: usize = 20;
 
 fn open(folder: &Path) -> Service<toy::Toy> {
@@ -78,6 +78,7 @@ impl Told {
 fn killed_in_sleep_twenty_times() {
     let dir = tempfile::tempdir().unwrap();
     let mut delays = cl_core::rng(5, "delays");
+    let mut night = Duration::from_millis(10);
     let (mut asleep, mut acknowledged, mut seen) = (0, 0, Vec::new());
     for _ in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -87,21 +88,27 @@ fn killed_in_sleep_twenty_times() {
             .spawn()
             .unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let (opened, is_open) = mpsc::channel();
+        let (tell, changes) = mpsc::channel();
         let log = std::thread::spawn(move || {
             let (mut told, mut line) = (Told::default(), String::new());
             // A line that the kill has cut is none.
             while out.read_line(&mut line).is_ok_and(|n| n > 0) && line.ends_with('\n') {
+                let asleep = told.asleep;
                 told.line(line.trim_end());
-                if line.starts_with("opened") {
-                    opened.send(()).unwrap();
+                if told.asleep != asleep {
+                    tell.send((told.asleep, Instant::now())).unwrap();
                 }
                 line.clear();
             }
             told
         });
-        is_open.recv_timeout(LONG).unwrap();
-        std::thread::sleep(Duration::from_micros(delays.random_range(20_000..400_000)));
+        // Some nights pass; then it is killed at any moment of one, or just after.
+        let mut fell_asleep = changes.recv_timeout(LONG).unwrap().1;
+        for _ in 0..delays.random_range(0..3) {
+            night = night.max(changes.recv_timeout(LONG).unwrap().1 - fell_asleep);
+            fell_asleep = changes.recv_timeout(LONG).unwrap().1;
+        }
+        std::thread::sleep(night.mul_f64(delays.random_range(0.0..1.2)));
         assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -109,6 +116,8 @@ fn killed_in_sleep_twenty_times() {
         asleep += usize::from(told.asleep);
         assert!(told.acknowledged >= acknowledged, "what was acknowledged before is there");
         acknowledged = told.acknowledged;
+        let newest = seen.iter().map(|(version, _)| *version).max().unwrap_or(0);
+        assert!(told.versions[0].0 >= newest, "what was served once is not taken back");
         seen.extend(told.versions);
         let there = HistoryReader::open(dir.path().join("journal")).unwrap().steps();
         // One that was on its way may be there or not.
@@ -138,6 +147,9 @@ fn killed_in_sleep_twenty_times() {
         assert_eq!(twin[version], *bits, "version {version}");
     }
     assert_eq!(model.version as usize, twin.len() - 1);
-    println!("{asleep} of {KILLS} kills in sleep, {end} experiences, {} versions", twin.len());
+    println!(
+        "nights of up to {night:?}, {asleep} of {KILLS} kills in sleep, {end} experiences, {} versions",
+        twin.len()
+    );
     assert!(asleep > KILLS / 2 && twin.len() > 10, "or little was tested");
 }

@@ -29,6 +29,17 @@ pub enum Trouble {
     Block,
     /// Waits there, and wakes where it should.
     Linger,
+    /// Nothing to a sleep; but who is told of experiences before it is served waits.
+    Hold,
+}
+
+/// Ends the trouble of a mind, or a test that fails would wait for it in its end.
+pub struct Calm(pub u64);
+
+impl Drop for Calm {
+    fn drop(&mut self) {
+        trouble(self.0, Trouble::None);
+    }
 }
 
 /// By the seed of the mind.
@@ -40,19 +51,19 @@ pub fn trouble(seed: u64, trouble: Trouble) {
     CHANGED.notify_all();
 }
 
-/// Returns when a sleep of this mind is in the middle, and waits.
+/// Returns when a sleep of this mind is in its middle and waits, or what else its trouble has to wait.
 pub fn wait_until_blocked(seed: u64) {
     let troubles = TROUBLE.lock().unwrap();
     let waited =
         CHANGED.wait_timeout_while(troubles, LONG, |all| !all.get(&seed).is_some_and(|t| t.1)).unwrap();
-    assert!(!waited.1.timed_out(), "no sleep came to its middle");
+    assert!(!waited.1.timed_out(), "nobody came to where there is trouble");
 }
 
 fn have_trouble(seed: u64, wake: &dyn Fn() -> bool) -> Result<()> {
     let mut troubles = TROUBLE.lock().unwrap();
     let Some((trouble, there)) = troubles.get_mut(&seed) else { return Ok(()) };
     match *trouble {
-        Trouble::None => return Ok(()),
+        Trouble::None | Trouble::Hold => return Ok(()),
         Trouble::Error => return Err(Error::invalid("dream", "a nightmare")),
         Trouble::Panic => {
             drop(troubles);
@@ -69,6 +80,16 @@ fn have_trouble(seed: u64, wake: &dyn Fn() -> bool) -> Result<()> {
         troubles = CHANGED.wait_timeout(troubles, Duration::from_millis(1)).unwrap().0;
     }
     Ok(())
+}
+
+/// For a new model that is told what it has not slept over.
+pub fn hold(seed: u64) {
+    let mut troubles = TROUBLE.lock().unwrap();
+    while let Some((Trouble::Hold, there)) = troubles.get_mut(&seed) {
+        *there = true;
+        CHANGED.notify_all();
+        troubles = CHANGED.wait(troubles).unwrap();
+    }
 }
 
 /// A network that learns three classes in its sleep, when it is tired.
