@@ -14,8 +14,8 @@ use cl_core::snapshot::Kind;
 use cl_core::{Error, Result};
 use cl_nn::Mlp;
 use cl_replay::{Field, HistoryReader, Schema};
-use cl_sleep::State;
 use cl_sleep::service::{Awake, Durability, Mind, Service, Settings};
+use cl_sleep::{Circadian, State};
 use serde::{Deserialize, Serialize};
 use toy::{
     Calm, LONG, Toy, Trouble, bits, experience, newborn, open, schema, settings, trouble, twin,
@@ -524,4 +524,61 @@ fn many_experience_at_once() {
     all.sort_unstable_by(f32::total_cmp);
     let right: Vec<f32> = (0..4).flat_map(|thread| (0..50).map(move |i| (thread * 100 + i) as f32)).collect();
     assert_eq!(all, right);
+}
+
+// --- A clock in hours ---
+
+/// Sleeps once a day, by the time that stands in the journal.
+#[derive(Serialize, Deserialize)]
+struct Hours {
+    clock: Circadian,
+    now: f64,
+    fell_asleep: Vec<f64>,
+}
+
+impl Mind for Hours {
+    const KIND: Kind = Kind::new("test/hours", 1);
+    type Model = Vec<f64>;
+    fn model(&self) -> Result<Vec<f64>> {
+        Ok(self.fell_asleep.clone())
+    }
+    fn experience(&mut self, columns: &[&Tensor]) -> Result<bool> {
+        let mut tired = false;
+        for hour in columns[0].to_vec1::<f64>()? {
+            let before = self.clock.state();
+            let state = self.clock.advance(hour - self.now);
+            self.now = hour;
+            tired |= (before, state) == (State::Awake, State::Asleep);
+        }
+        Ok(tired)
+    }
+    fn sleep(&mut self, _wake: &dyn Fn() -> bool) -> Result<()> {
+        self.fell_asleep.push(self.now);
+        Ok(())
+    }
+}
+
+/// The time is a column, so it does not matter when it is looked at: also a clock in hours gives the same versions.
+#[test]
+fn a_clock_in_hours() {
+    let schema = Schema::new([Field::new("hour", DType::F64, [])]).unwrap();
+    let birth = || Ok(Hours { clock: Circadian::new(Circadian::HUMAN)?, now: 0.0, fell_asleep: Vec::new() });
+    let run = |reopened: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut service = Service::open(dir.path(), &schema, settings(), birth).unwrap();
+        // Every ten minutes, for forty days.
+        for i in 1..=40 * 24 * 6u32 {
+            if reopened && i % 500 == 0 {
+                drop(service);
+                service = Service::open(dir.path(), &schema, settings(), birth).unwrap();
+            }
+            service.experience(&[&Tensor::new(&[f64::from(i) / 6.0], &Device::Cpu).unwrap()]).unwrap();
+        }
+        service.wait_for(40 * 24 * 6, LONG).unwrap();
+        service.model().model.clone()
+    };
+    let nights = run(false);
+    assert!((38..=41).contains(&nights.len()), "{nights:?}");
+    let bits = |nights: &[f64]| nights.iter().map(|night| night.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&run(true)), bits(&nights));
 }
