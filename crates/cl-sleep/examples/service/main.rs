@@ -1,15 +1,16 @@
 //! A model answers 1,000 times a second while it learns in its sleep, in another thread: how long each answer takes, awake and
 //! asleep, and what it has learnt. With `--kills`, that is killed in its sleep so many times, and must be what it would have been.
 //!
-//! `cargo run --release -p cl-sleep --example service -- [--seconds N] [--kills N] [--folder PATH]`
+//! `cargo run --release -p cl-sleep --example service -- [--seconds N] [--kills N] [--equal] [--folder PATH]`
 //!
-//! `taskset -c 0` in front of it gives both threads one core. Without `--folder` it is in a temporary one.
+//! `taskset -c 0` in front of it gives both threads one core; `--equal` leaves it to the system which of them is first. Without `--folder` it is in a temporary one.
 
 mod kills;
 mod mind;
 mod serve;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cl_core::{Error, Result};
@@ -26,6 +27,7 @@ fn main() -> Result<()> {
             "--seconds" => seconds = args.next().and_then(|n| n.parse().ok()).ok_or_else(missing)?,
             "--kills" => kills = args.next().and_then(|n| n.parse().ok()).ok_or_else(missing)?,
             "--folder" => folder = Some(PathBuf::from(args.next().ok_or_else(missing)?)),
+            "--equal" => mind::EQUAL.store(true, Ordering::Relaxed),
             "--child" => child = true,
             _ => return Err(Error::invalid(arg, "there is no such argument")),
         }

@@ -89,6 +89,10 @@ pub trait Mind: Serialize + DeserializeOwned + Send + 'static {
         Ok(())
     }
 
+    /// Called in the thread in the background before anything else is: to lower its priority, where predictions have to share a core
+    /// with it. The example `service` does so.
+    fn settle_in() {}
+
     /// What of the served model learns while awake, at once; nothing, unless you say so. A new model is told everything that it
     /// has not slept over before it is served.
     fn awake(_model: &Self::Model) -> Option<&dyn Awake> {

@@ -25,6 +25,7 @@ pub(super) struct Sleeper<M: Mind> {
 impl<M: Mind> Sleeper<M> {
     /// Until the service stops.
     pub(super) fn run(self, begin: Checkpoint<M>) {
+        M::settle_in();
         let mut begin = Some(begin);
         loop {
             // A mind that failed may be half changed. It is dropped, whatever state it is in, and another restored.
@@ -103,6 +104,8 @@ impl<M: Mind> Sleeper<M> {
         self.shared.change(|health| health.state = State::Asleep);
         let woken = Cell::new(false);
         let wake = || {
+            // Whoever waits to predict on this core goes first: without that, sleep has it until its slice of time is over.
+            std::thread::yield_now();
             woken.set(woken.get() || self.shared.stopping());
             woken.get()
         };
