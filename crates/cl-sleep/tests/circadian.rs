@@ -1,6 +1,7 @@
 //! The two-process clock.
 #![allow(clippy::unwrap_used)]
 
+use cl_core::snapshot::{self, Kind};
 use cl_sleep::{Circadian, Rhythm, State};
 use proptest::prelude::*;
 
@@ -146,8 +147,9 @@ fn saved_in_the_middle_of_a_night() {
     let mut clock = Circadian::new(Circadian::HUMAN).unwrap();
     until_change(&mut clock, 0.1);
     clock.advance(1.0);
-    let text = serde_json::to_string(&clock).unwrap();
-    let mut restored: Circadian = serde_json::from_str(&text).unwrap();
+    const KIND: Kind = Kind::new("test/clock", 1);
+    let mut restored: Circadian =
+        snapshot::from_bytes(&snapshot::to_bytes(KIND, &clock).unwrap(), KIND).unwrap();
     assert_eq!(restored, clock);
     for _ in 0..1_000 {
         assert_eq!(restored.advance(0.1), clock.advance(0.1));

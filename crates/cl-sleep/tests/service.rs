@@ -426,7 +426,7 @@ fn what_is_awake_learns_at_once() {
     let open = || Service::open(dir.path(), &schema(), settings(), || Ok(Swift(newborn(15, 1)?))).unwrap();
     let mut end = 0;
     let mut rows: Vec<Vec<f32>> = Vec::new();
-    let mut more = |service: &Service<Swift>, end: &mut u64, rows: &mut Vec<Vec<f32>>| {
+    let more = |service: &Service<Swift>, end: &mut u64, rows: &mut Vec<Vec<f32>>| {
         let [x, y] = toy::record(*end);
         *end = service.experience(&[&x, &y]).unwrap().end;
         rows.extend(x.to_vec2::<f32>().unwrap());
