@@ -14,7 +14,7 @@ use cl_core::snapshot::Kind;
 use cl_core::{Error, Result};
 use cl_nn::Mlp;
 use cl_replay::{Field, HistoryReader, Schema};
-use cl_sleep::service::{Awake, Durability, Mind, Service, Settings};
+use cl_sleep::service::{Awake, Durability, Health, Mind, Service, Settings};
 use cl_sleep::{Circadian, State};
 use serde::{Deserialize, Serialize};
 use toy::{
@@ -137,6 +137,31 @@ fn what_fails_in_sleep_leaves_the_awake_model_whole() {
         let twin = twin(end, seed, 1);
         assert_eq!((health.version, bits(&service.model())), twin.into_iter().next_back().unwrap());
     }
+}
+
+/// A disk that does not take the checkpoint: nothing is served that is not on it, and nothing is lost.
+#[test]
+fn a_checkpoint_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = open(dir.path(), 18);
+    let before = bits(&service.model());
+    let (mind, away) = (dir.path().join("mind"), dir.path().join("away"));
+    fs::rename(&mind, &away).unwrap();
+    fs::create_dir_all(mind.join("something")).unwrap();
+    let mut end = experience_until(&service, 100);
+    let fault = service.wait_until(LONG, |health| health.fault.is_some()).unwrap().fault.unwrap();
+    assert!(fault.why.contains(mind.to_str().unwrap()), "{fault:?}");
+    assert_eq!((service.model().version, bits(&service.model())), (0, before));
+    end = experience_until(&service, end + 10);
+    fs::remove_dir_all(&mind).unwrap();
+    // Nor is there one to begin again with.
+    let gone =
+        |health: &Health| health.fault.as_ref().is_some_and(|fault| fault.why.contains("`Service::rebuild`"));
+    service.wait_until(LONG, gone).unwrap();
+    fs::rename(&away, &mind).unwrap();
+    let health = service.wait_until(LONG, |health| health.taken == end).unwrap();
+    assert_eq!(health.fault, None);
+    assert_eq!(bits(&service.model()), twin(end, 18, 1)[&health.version]);
 }
 
 #[test]

@@ -10,17 +10,21 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
+use cl_core::snapshot::Kind;
+use cl_nn::Mlp;
 use cl_replay::HistoryReader;
-use cl_sleep::service::Service;
+use cl_sleep::service::{Awake, Mind, Served, Service};
 use rand::Rng as _;
-use toy::{Bits, FOLDER, LONG, bits, experience, newborn, record, schema, settings, twin};
+use serde::{Deserialize, Serialize};
+use toy::{Bits, FOLDER, LONG, Toy, bits, experience, newborn, record, schema, settings, twin};
 
 const SEED: u64 = 100;
 /// Nights of some tens of milliseconds.
 const EFFORT: usize = 8;
 const KILLS: usize = 20;
 
-fn open(folder: &Path) -> Service<toy::Toy> {
+fn open(folder: &Path) -> Service<Toy> {
     Service::open(folder, &schema(), settings(), || newborn(SEED, EFFORT)).unwrap()
 }
 
@@ -152,4 +156,112 @@ fn killed_in_sleep_twenty_times() {
         twin.len()
     );
     assert!(asleep > KILLS / 2 && twin.len() > 10, "or little was tested");
+}
+
+// --- Killed at the moments that matter ---
+
+const MOMENT: &str = "CL_SLEEP_TEST_MOMENT";
+const MOMENTS: [&str; 3] = ["slept, not saved", "being saved", "saved, not served"];
+
+/// A mind that ends the process at a moment of its third night, as a kill would: nothing is cleaned up, nothing is flushed.
+#[derive(Serialize, Deserialize)]
+struct Brittle {
+    toy: Toy,
+    nights: u64,
+    #[serde(with = "fuse")]
+    fuse: u64,
+}
+
+fn perhaps_die(moment: &str, nights: u64) {
+    let here = std::thread::current().name() == Some("sleeper");
+    if here && nights == 3 && std::env::var(MOMENT).is_ok_and(|at| at == moment) {
+        std::process::abort();
+    }
+}
+
+/// The number of nights, the last thing that is written.
+mod fuse {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    pub fn serialize<S: Serializer>(nights: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        super::perhaps_die(super::MOMENTS[1], *nights);
+        nights.serialize(serializer)
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        u64::deserialize(deserializer)
+    }
+}
+
+impl Mind for Brittle {
+    const KIND: Kind = Kind::new("test/brittle", 1);
+    type Model = (u64, Mlp);
+    fn model(&self) -> cl_core::Result<(u64, Mlp)> {
+        perhaps_die(MOMENTS[0], self.nights);
+        Ok((self.nights, self.toy.model()?))
+    }
+    fn experience(&mut self, columns: &[&Tensor]) -> cl_core::Result<bool> {
+        self.toy.experience(columns)
+    }
+    fn sleep(&mut self, wake: &dyn Fn() -> bool) -> cl_core::Result<()> {
+        self.nights += 1;
+        self.fuse += 1;
+        self.toy.sleep(wake)
+    }
+    fn awake((nights, _): &(u64, Mlp)) -> Option<&dyn Awake> {
+        perhaps_die(MOMENTS[2], *nights);
+        None
+    }
+}
+
+/// Has 200 experiences and some, if it lives so long.
+fn live(folder: &Path) -> Service<Brittle> {
+    let born = || Ok(Brittle { toy: newborn(SEED, 1)?, nights: 0, fuse: 0 });
+    let service = Service::open(folder, &schema(), settings(), born).unwrap();
+    while service.health().acknowledged < 200 {
+        let [x, y] = record(service.health().acknowledged);
+        let end = service.experience(&[&x, &y]).unwrap().end;
+        println!("\nacknowledged {end}");
+    }
+    service.wait_for(service.health().acknowledged, LONG).unwrap();
+    service
+}
+
+#[test]
+#[ignore = "the child of a test"]
+fn child_that_ends_itself() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    drop(live(Path::new(&folder)));
+}
+
+#[test]
+fn killed_at_the_moments_that_matter() {
+    let apart = tempfile::tempdir().unwrap();
+    let right = live(apart.path());
+    let bits_of = |service: &Service<Brittle>| {
+        let model = service.model();
+        let served =
+            Served { version: model.version, experiences: model.experiences, model: model.1.copy().unwrap() };
+        (served.version, bits(&served))
+    };
+    assert!(right.model().version > 3);
+    for (at, moment) in MOMENTS.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_ends_itself", "--ignored", "--nocapture"])
+            .env(FOLDER, dir.path())
+            .env(MOMENT, moment)
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(!out.status.success() && !log.contains("test result"), "{moment}: {log}");
+        let acknowledged =
+            log.lines().filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok()).max();
+        let there = HistoryReader::open(dir.path().join("journal")).unwrap().steps().end;
+        assert!(there >= acknowledged.unwrap(), "{moment}");
+        // What was on the disk whole counts, and nothing else.
+        let born = || -> cl_core::Result<Brittle> { panic!("there is a checkpoint") };
+        let service = Service::open(dir.path(), &schema(), settings(), born).unwrap();
+        assert_eq!(service.model().version, if at == 2 { 3 } else { 2 }, "{moment}");
+        drop(service);
+        assert_eq!(bits_of(&live(dir.path())), bits_of(&right), "{moment}");
+    }
 }

@@ -85,11 +85,8 @@ pub fn measure(folder: &Path, time: Duration) -> Result<()> {
             })
         });
         let answered = answer(&service, &world, &|| begun.elapsed() < time, |late, was_asleep| {
-            if was_asleep {
-                asleep.push(late)
-            } else {
-                awake.push(late)
-            }
+            let all = if was_asleep { &mut asleep } else { &mut awake };
+            all.push(late);
             let model = service.model();
             if versions.last().is_none_or(|last| last.version != model.version) {
                 versions.push(model);
