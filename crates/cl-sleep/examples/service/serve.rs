@@ -76,6 +76,7 @@ pub fn measure(folder: &Path, time: Duration) -> Result<()> {
     let mut versions = vec![service.model()];
     let (mut awake, mut asleep, mut acknowledged) = (Vec::new(), Vec::new(), Vec::new());
     let (begun, over) = (Instant::now(), AtomicBool::new(false));
+    let mut seconds = 0.0;
     let going = || !over.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         let experience = scope.spawn(|| {
@@ -93,10 +94,11 @@ pub fn measure(folder: &Path, time: Duration) -> Result<()> {
             }
             Ok(())
         });
+        seconds = begun.elapsed().as_secs_f64();
         over.store(true, Ordering::Relaxed);
         answered.and(experience.join().expect("it does not panic"))
     })?;
-    let (health, seconds) = (service.health(), begun.elapsed().as_secs_f64());
+    let health = service.health();
     println!(
         "{:.0} answers a second, from when they were due, in µs:",
         (awake.len() + asleep.len()) as f64 / seconds
