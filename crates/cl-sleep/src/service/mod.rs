@@ -15,10 +15,13 @@
 //!
 //! * **A prediction never waits for sleep.** It takes the [model](Service::model) that is served, which nobody changes; the lock on it is
 //!   held by the sleeper for as long as it takes to put another pointer there.
+//!   The processor is another matter: on a core that they share, sleep offers it to others between two cycles, and gives it up at once
+//!   where its thread is in a lower class, which [`Mind::settle_in`] can see to.
 //! * **Nothing is lost after its acknowledgement**, whenever the process is killed; with [`Durability::Machine`], whenever the machine goes
 //!   down. The journal is also the queue: what comes during sleep waits on the disk, not in memory, and there is no end to it.
+//!   Its oldest segments may be deleted once they were slept over; then the mind cannot be [made anew](Service::rebuild) from it.
 //! * **A sleep happens wholly or not at all.** One that was killed, woken by the end of the program, or that failed is slept again from
-//!   the last checkpoint, and nobody ever sees what it had done.
+//!   the last checkpoint, and nobody ever sees what it had done. So a sleep must be shorter than the time between two kills.
 //! * **Version k is the same bits in every run**: of the mind's state at birth, and the journal's records up to the sleep. That holds as
 //!   far as the mind keeps to it: randomness from a generator of its own state, and no look at the time. A [clock](crate::Circadian)
 //!   in steps does, and one in seconds does where the time of each experience is a column of the journal; a sleep with a deadline, or
