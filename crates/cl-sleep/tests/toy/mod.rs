@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -236,6 +236,3 @@ pub fn twin(n: u64, seed: u64, effort: usize) -> BTreeMap<u64, Bits> {
     assert_eq!(versions.len() as u64, last + 1, "every version was seen");
     versions
 }
-
-/// Shared, to be awaited by several.
-pub type Handle = Arc<Service<Toy>>;
