@@ -1,4 +1,6 @@
-//! What sleep is good for: [`src_sleep`] reruns the sleep replay consolidation of Tadros et al. 2022.
+//! What sleep is good for: [`src_sleep`] reruns the sleep replay consolidation of Tadros et al. 2022, [`motion`] forecasts movements
+//! online, with a fast learner and one that is taught in sleep.
 
+pub mod motion;
 mod paired;
 pub mod src_sleep;
