@@ -27,6 +27,7 @@ pub mod clock;
 pub mod diagnosis;
 pub mod experiment;
 pub mod hopfield;
+mod images;
 mod in_words;
 mod line;
 pub mod published;

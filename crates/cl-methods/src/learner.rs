@@ -116,7 +116,7 @@ impl Learner {
 ///
 /// # Errors
 /// Not f32 and u32; candle's own.
-pub(crate) fn losses(logits: &Tensor, y: &Tensor, units: Units) -> Result<Vec<f64>> {
+pub fn losses(logits: &Tensor, y: &Tensor, units: Units) -> Result<Vec<f64>> {
     let of_one = |(logits, y): (&Vec<f32>, u32)| {
         let active = &logits[units.range(y as usize, logits.len())];
         let most = active.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -21,6 +21,7 @@
 //! | `ER-Reservoir` | `er_reservoir.rs` | samples | Chaudhry et al. 2019b, Buzzega et al. 2020 |
 //! | `ER-Ring` | `er_ring.rs` | samples of each class | Chaudhry et al. 2019b |
 //! | `DER`, `DER++` | `der.rs` | samples and outputs | Buzzega et al. 2020 |
+//! | `CLS` | `cls.rs` | samples, a day of them, and a slow copy of the network | McClelland et al. 1995 |
 //! | `CLS-ER` | `cls_er.rs` | samples and two slow copies of the network | Arani et al. 2022 |
 //! | `GEM` | `gem.rs` | samples of each task | Lopez-Paz & Ranzato 2017 |
 //! | `GSS-greedy` | `gss.rs` | samples | Aljundi et al. 2019 |
@@ -56,6 +57,7 @@
 //! Your own method is a struct with [`Method`] and a line that registers it; nothing in this crate changes.
 
 mod agem;
+mod cls;
 mod cls_er;
 mod der;
 mod er;
@@ -100,7 +102,7 @@ pub mod train;
 mod vitals;
 mod xdg;
 
-pub use learner::{Batch, Learner};
+pub use learner::{Batch, Learner, losses};
 pub use method::Method;
 pub use observer::Observer;
 pub use registry::Registry;

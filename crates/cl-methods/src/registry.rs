@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Method, agem, cls_er, der, er, er_reservoir, er_ring, ewc, ewc_plus, gdumb, gem, gss, gss_iqp, icarl,
-    independent, joint, l2, lwf, mas, mer, mir, multimodal, none, online_ewc, packnet, progressive,
+    Method, agem, cls, cls_er, der, er, er_reservoir, er_ring, ewc, ewc_plus, gdumb, gem, gss, gss_iqp,
+    icarl, independent, joint, l2, lwf, mas, mer, mir, multimodal, none, online_ewc, packnet, progressive,
     rehearsal, rwalk, s_gem, si, src, xdg,
 };
 
@@ -59,6 +59,7 @@ impl Registry {
         add("ER-Ring", from(er_ring::ErRing::new));
         add("DER", from(der::Der::new));
         add("DER++", from(der::Der::plus));
+        add("CLS", from(cls::Cls::new));
         add("CLS-ER", from(cls_er::ClsEr::new));
         add("GEM", from(gem::Gem::new));
         add("GSS-greedy", from(gss::GssGreedy::new));

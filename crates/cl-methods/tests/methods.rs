@@ -29,6 +29,7 @@ fn strong(name: &str) -> Value {
         "ER-Ring" => json!({ "per_class": 20, "batch": 32 }),
         "MER" => json!({ "memory": 100, "batch": 5, "batches": 2, "beta": 0.3 }),
         "DER" | "DER++" => json!({ "memory": 100, "batch": 32, "alpha": 1.0 }),
+        "CLS" => json!({ "memory": 100, "day": 100, "cycles": 5 }),
         "CLS-ER" => json!({ "memory": 100, "batch": 32, "stable_rate": 0.5, "stable_alpha": 0.9 }),
         "GEM" => json!({ "per_task": 50 }),
         "GSS-greedy" => json!({ "memory": 64, "batch": 16, "iterations": 1 }),
@@ -164,8 +165,9 @@ fn coefficients_matter() {
 fn what_replays_from_the_first_batches_on_differs_from_none_there() {
     let stream = stream(Scenario::Class, 2);
     let none = run("None", json!({}), &stream, 15, 1);
-    let runs = ["ER-Reservoir", "ER-Ring", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR", "MER", "CLS-ER"]
-        .map(|name| run(name, strong(name), &stream, 15, 1));
+    let runs =
+        ["ER-Reservoir", "ER-Ring", "DER", "DER++", "GSS-greedy", "GSS-IQP", "MIR", "MER", "CLS", "CLS-ER"]
+            .map(|name| run(name, strong(name), &stream, 15, 1));
     for (at, found) in runs.iter().enumerate() {
         assert_ne!(found.params[0], none.params[0]);
         assert!(runs[..at].iter().all(|other| other.params[0] != found.params[0]));
@@ -390,6 +392,7 @@ fn who_remembers() {
                 ),
                 ("DER", json!({ "memory": 300, "batch": 32, "alpha": 0.5 }), 0.4),
                 ("DER++", json!({ "memory": 300, "batch": 32, "alpha": 0.5, "beta": 0.5 }), 0.5),
+                ("CLS", json!({ "memory": 300, "day": 300, "cycles": 30, "lr": 0.1 }), 0.4),
                 ("CLS-ER", json!({ "memory": 300, "batch": 32, "lambda": 0.5 }), 0.5),
                 ("GEM", json!({ "per_task": 60 }), 0.4),
                 ("GSS-greedy", json!({ "memory": 300, "batch": 32 }), 0.4),

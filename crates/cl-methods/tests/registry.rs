@@ -18,6 +18,7 @@ fn holds_the_methods_of_the_tables() {
     let names: Vec<_> = registry.names().collect();
     let mut expected = [
         "A-GEM",
+        "CLS",
         "CLS-ER",
         "DER",
         "DER++",

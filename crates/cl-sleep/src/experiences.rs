@@ -42,7 +42,8 @@ pub enum Keep {
 /// assert_eq!(replay.columns[0].to_vec1::<f32>()?, [3.0, 3.0, 3.0]);
 /// # Ok::<(), cl_core::Error>(())
 /// ```
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Saved")]
 pub struct Experiences {
     pub(crate) rows: Rows,
     /// By slot; none where one was forgotten.
@@ -146,17 +147,22 @@ impl Experiences {
     }
 
     /// Forgets those that `which` says; tells how many.
-    pub fn forget(&mut self, mut which: impl FnMut(&Trace) -> bool) -> usize {
-        let mut forgotten = 0;
-        for (slot, entry) in self.entries.iter_mut().enumerate() {
+    pub fn forget(&mut self, which: impl FnMut(&Trace) -> bool) -> usize {
+        self.vacate(which).len()
+    }
+
+    /// The same; tells the slots that are free now.
+    pub(crate) fn vacate(&mut self, mut which: impl FnMut(&Trace) -> bool) -> Vec<u32> {
+        let mut vacated = Vec::new();
+        for (slot, entry) in (0u32..).zip(&mut self.entries) {
             if let Some(Entry { rank, .. }) = entry.as_ref().filter(|entry| which(&entry.trace)) {
-                self.order.remove(&(*rank, slot as u32));
-                self.free.insert(slot as u32);
+                self.order.remove(&(*rank, slot));
+                self.free.insert(slot);
                 *entry = None;
-                forgotten += 1;
+                vacated.push(slot);
             }
         }
-        forgotten
+        vacated
     }
 
     /// Experiences that it holds.
@@ -197,6 +203,39 @@ impl Experiences {
         let slots: Vec<u32> =
             self.order.iter().map(|(_, slot)| *slot).collect::<BTreeSet<_>>().into_iter().collect();
         if slots.is_empty() { Ok(Vec::new()) } else { self.rows.gather(&slots) }
+    }
+}
+
+/// What serde keeps of it: what follows from that is found anew.
+#[derive(Serialize, Deserialize)]
+struct Saved<R = Rows, E = Vec<Option<Entry>>> {
+    rows: R,
+    entries: E,
+    keep: Keep,
+    seen: u64,
+    rng: Rng,
+}
+
+impl Serialize for Experiences {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { rows, entries, keep, seen, rng, .. } = self;
+        Saved { rows, entries, keep: *keep, seen: *seen, rng: rng.clone() }.serialize(serializer)
+    }
+}
+
+impl TryFrom<Saved> for Experiences {
+    type Error = Error;
+
+    fn try_from(saved: Saved) -> Result<Self> {
+        let Saved { rows, entries, keep, seen, rng } = saved;
+        let slots = || (0u32..).zip(&entries);
+        let order: BTreeSet<_> =
+            slots().filter_map(|(slot, entry)| Some((entry.as_ref()?.rank, slot))).collect();
+        let free: BTreeSet<_> = slots().filter(|(_, entry)| entry.is_none()).map(|(slot, _)| slot).collect();
+        if entries.len() != rows.len() || entries.iter().flatten().any(|entry| entry.trace.id >= seen) {
+            return Err(Error::invalid("saved experiences", "its traces do not fit what it holds"));
+        }
+        Ok(Self { rows, entries, order, free, keep, seen, rng })
     }
 }
 

@@ -9,12 +9,13 @@
 //! | [`Experiences`] | the fast memory: bounded, each experience with a [`Trace`] of tag, surprise, replays, strength |
 //! | [`Priority`] | what to replay: [`Salience`], [`Surprise`], [`Recency`], [`Importance`], [`Interference`], [`ReplayCount`], [`Strength`], their products, or a closure |
 //! | [`Sleep`] | the sleep phase: cycles of replay, until they are done, the time is up, or nothing more is learnt |
-//! | [`Source`] | what is replayed: a memory [by priority](Experiences::by), or what a model [dreams](Dreams) |
+//! | [`Source`] | what is replayed: a memory [by priority](Experiences::by), what a model [dreams](Dreams), or two of them [interleaved](Interleaved) |
 //! | [`Schedule`] | when to sleep: [every n](Every), [at task ends](AtTaskEnds), [on a drift](OnDrift), [when idle](WhenIdle) |
 //! | [`Circadian`] | a clock of sleep and wakefulness, in steps or in time |
 //! | [`Complementary`] | two learners, a memory, a priority and a schedule as one |
 //! | [`Ema`] | the slow learner as a moving average of the fast one |
 //! | [`SpikingSleep`] | replay without memories: the network spikes by itself, and a local rule changes it |
+//! | [`PatternSeparation`] | codes for a fast memory that are less alike than what they stand for |
 //! | [`Hippocampus`] | episodes, replayed forward and backward |
 //! | [`Prototypes`] | semantic memory: what many episodes have in common |
 //! | [`interference`] | how much learning one thing would harm another |
@@ -51,6 +52,7 @@ mod priority;
 mod prototypes;
 mod replay;
 mod schedule;
+mod separation;
 mod sleep;
 mod slow;
 mod spiking;
@@ -64,8 +66,9 @@ pub use priority::{
     Importance, Interference, Priority, Product, Recency, ReplayCount, Salience, Strength, Surprise, Uniform,
 };
 pub use prototypes::{Prototype, Prototypes};
-pub use replay::{ByPriority, Dreams, Fading, Learnt, Reason, Replay, Source};
+pub use replay::{ByPriority, Dreams, Fading, Interleaved, Learnt, Reason, Replay, Source};
 pub use schedule::{AnyOf, AtTaskEnds, Event, Every, OnDrift, Schedule, WhenIdle};
+pub use separation::PatternSeparation;
 pub use sleep::{Consolidate, Converged, Ended, Sleep, Slept};
 pub use slow::Ema;
 pub use spiking::{SpikingConfig, SpikingInput, SpikingReport, SpikingSleep, Window};

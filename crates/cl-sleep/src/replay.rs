@@ -194,14 +194,12 @@ impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
                 entry.trace.strength *= (1.0 - fading.rate) as f32;
             }
         }
-        let gone = self.memory.forget(|trace| f64::from(trace.strength) < fading.forget_below);
-        for &slot in &replay.slots {
-            if self.memory.entries[slot as usize].is_none() {
-                // A slot of the tree can always be set to 0.
-                let _ = self.tree.set(slot as usize, 0.0);
-            }
+        let vacated = self.memory.vacate(|trace| f64::from(trace.strength) < fading.forget_below);
+        for &slot in &vacated {
+            // A slot of the tree can always be set to 0.
+            let _ = self.tree.set(slot as usize, 0.0);
         }
-        gone
+        vacated.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -257,5 +255,108 @@ impl<S: Source, F: FnMut(&[Tensor]) -> Result<Vec<Tensor>>> Source for Dreams<S,
 
     fn is_empty(&self) -> bool {
         self.source.is_empty()
+    }
+}
+
+/// Interleaves what two sources draw: half of each batch from either, or all from one while the other has nothing. What is new is
+/// learnt among what is old, which is what keeps the old (McClelland, McNaughton & O'Reilly 1995).
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use cl_sleep::{Experiences, Interleaved, Keep, Source, Tags, Uniform};
+///
+/// let memory = |value: f32| -> cl_core::Result<Experiences> {
+///     let mut memory = Experiences::new(4, Keep::Newest, cl_core::rng(0, "memory"))?;
+///     memory.add(&[&Tensor::full(value, 2, &Device::Cpu)?], &Tags::default())?;
+///     Ok(memory)
+/// };
+/// let (mut today, mut before) = (memory(1.0)?, memory(2.0)?);
+/// let mut both = Interleaved::of(today.by(&Uniform)?, before.by(&Uniform)?);
+/// assert_eq!(both.draw(4)?.columns[0].to_vec1::<f32>()?, [1.0, 1.0, 2.0, 2.0]);
+/// # Ok::<(), cl_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Interleaved<A, B> {
+    first: A,
+    second: B,
+    /// What each gave last.
+    parts: [Option<Replay>; 2],
+}
+
+impl<A: Source, B: Source> Interleaved<A, B> {
+    /// Of these two.
+    pub fn of(first: A, second: B) -> Self {
+        Self { first, second, parts: [None, None] }
+    }
+}
+
+impl<A: Source, B: Source> Source for Interleaved<A, B> {
+    fn draw(&mut self, n: usize) -> Result<Replay> {
+        let from_second = match (self.first.is_empty(), self.second.is_empty()) {
+            (_, true) => 0,
+            (true, false) => n,
+            (false, false) => n / 2,
+        };
+        let first = if from_second < n { Some(self.first.draw(n - from_second)?) } else { None };
+        let second = if from_second > 0 { Some(self.second.draw(from_second)?) } else { None };
+        let both = match (&first, &second) {
+            (Some(first), Some(second)) => {
+                if first.columns.len() != second.columns.len() {
+                    let [first, second] =
+                        [first, second].map(|replay| format!("{} columns", replay.columns.len()));
+                    return Err(Error::mismatch("interleaved replay", first, second));
+                }
+                let columns = first.columns.iter().zip(&second.columns);
+                Replay {
+                    columns: columns.map(|(a, b)| Tensor::cat(&[a, b], 0)).collect::<Result<_, _>>()?,
+                    ids: [&first.ids[..], &second.ids].concat(),
+                    reasons: [&first.reasons[..], &second.reasons].concat(),
+                    slots: Vec::new(),
+                }
+            }
+            (one, other) => one.clone().or(other.clone()).unwrap_or_else(|| Replay::made_up(Vec::new())),
+        };
+        self.parts = [first, second];
+        Ok(both)
+    }
+
+    fn learnt(&mut self, _replay: &Replay, learnt: &Learnt) -> Result<()> {
+        let rows = |part: &Option<Replay>| {
+            let columns = part.as_ref().and_then(|replay| replay.columns.first());
+            columns.and_then(|column| column.dims().first().copied()).unwrap_or(0)
+        };
+        let [n, m] = [rows(&self.parts[0]), rows(&self.parts[1])];
+        for (name, numbers) in [("surprise", &learnt.surprise), ("interference", &learnt.interference)] {
+            if let Some(numbers) = numbers
+                && numbers.len() != n + m
+            {
+                let expected = format!("{} numbers, one for each experience", n + m);
+                return Err(Error::mismatch(name, expected, numbers.len().to_string()));
+            }
+        }
+        let part = |from: usize, to: usize| {
+            let cut = |numbers: &Option<Vec<f32>>| numbers.as_ref().map(|numbers| numbers[from..to].to_vec());
+            Learnt {
+                loss: learnt.loss,
+                surprise: cut(&learnt.surprise),
+                interference: cut(&learnt.interference),
+            }
+        };
+        if let Some(first) = &self.parts[0] {
+            self.first.learnt(first, &part(0, n))?;
+        }
+        if let Some(second) = &self.parts[1] {
+            self.second.learnt(second, &part(n, n + m))?;
+        }
+        Ok(())
+    }
+
+    fn fade(&mut self, _replay: &Replay, fading: Fading) -> usize {
+        let first = self.parts[0].as_ref().map_or(0, |first| self.first.fade(first, fading));
+        first + self.parts[1].as_ref().map_or(0, |second| self.second.fade(second, fading))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.second.is_empty()
     }
 }

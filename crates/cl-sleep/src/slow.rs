@@ -41,3 +41,41 @@ impl Ema {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::{Device, Tensor, Var};
+
+    use super::*;
+
+    fn params(values: &[f32]) -> Params {
+        let var = Var::from_tensor(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
+        Params::sorted([("w".to_owned(), var)]).unwrap()
+    }
+
+    /// By hand: t = 0 copies, t = 1 is the mean of both, later α rules.
+    #[test]
+    fn moves_as_the_equation_says() {
+        let ema = Ema::new(0.75).unwrap();
+        let (slow, fast) = (params(&[8.0, 0.0]), params(&[4.0, 2.0]));
+        let after = |t| {
+            let slow = params(&slow.flat().unwrap().to_vec1::<f32>().unwrap());
+            ema.step(&slow, &fast, t).unwrap();
+            slow.flat().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(after(0), [4.0, 2.0]);
+        assert_eq!(after(1), [6.0, 1.0]);
+        assert_eq!(after(3), [7.0, 0.5]);
+        assert_eq!(after(1000), [7.0, 0.5]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!(Ema::new(1.0).is_err() && Ema::new(-0.1).is_err() && Ema::new(f64::NAN).is_err());
+        let slow = params(&[1.0, 2.0]);
+        let error = Ema::new(0.5).unwrap().step(&slow, &params(&[1.0]), 5).unwrap_err();
+        assert!(matches!(error, Error::Mismatch { .. }));
+        assert_eq!(slow.flat().unwrap().to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+    }
+}

@@ -22,6 +22,7 @@ const COMMITTED: &[(&str, &str)] = &[
     ("er-tiny", include_str!("../../../results/er-tiny.jsonl")),
     ("mer", include_str!("../../../results/mer.jsonl")),
     ("mnist-360", include_str!("../../../results/mnist-360.jsonl")),
+    ("cls-er", include_str!("../../../results/cls-er.jsonl")),
 ];
 
 /// A row of one of our tables. Accuracies are final averages over tasks, in percent, over seeds.

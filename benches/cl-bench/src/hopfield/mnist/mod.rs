@@ -13,13 +13,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use cl_core::Result;
-use cl_data::DataSet;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Experiment, Measured, Run};
+use crate::images::images;
 use crate::report::study::Study;
 use complete::Digits;
 
@@ -142,16 +141,6 @@ impl fmt::Display for Part {
             }
             Self::Pictures { hidden, stored } => write!(f, "pictures, {stored} digits, {hidden:?} hidden"),
         }
-    }
-}
-
-/// The images that all runs draw from, which are read once.
-fn images(name: &str) -> Result<Arc<DataSet>> {
-    static LOADED: Mutex<Option<Arc<DataSet>>> = Mutex::new(None);
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*loaded {
-        Some(images) if images.name == name => Ok(Arc::clone(images)),
-        _ => Ok(Arc::clone(loaded.insert(Arc::new(cl_data::load(name)?)))),
     }
 }
 

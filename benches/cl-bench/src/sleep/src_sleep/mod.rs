@@ -11,11 +11,10 @@ mod findings;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 use cl_core::{Result, Units};
-use cl_data::{ClassOrder, DataSet, LastBatch, Order, Scenario, Stream, Task};
+use cl_data::{ClassOrder, LastBatch, Order, Scenario, Stream, Task};
 use cl_methods::train::{Budget, Heads, Training, Weights, accuracy};
 use cl_methods::{Batch, Learner, Method, Registry};
 use cl_nn::OptimizerConfig;
@@ -24,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::experiment::{Experiment, Measured, Run};
+use crate::images::images;
 use crate::report::study::Study;
 
 /// What is held fixed.
@@ -89,16 +89,6 @@ impl fmt::Display for Part {
             Self::Control => "no sleep",
             Self::Sleep => "SRC",
         })
-    }
-}
-
-/// The images that all runs share, which are read once.
-fn images(name: &str) -> Result<Arc<DataSet>> {
-    static LOADED: Mutex<Option<Arc<DataSet>>> = Mutex::new(None);
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*loaded {
-        Some(images) if images.name == name => Ok(Arc::clone(images)),
-        _ => Ok(Arc::clone(loaded.insert(Arc::new(cl_data::load(name)?)))),
     }
 }
 
