@@ -39,16 +39,16 @@ impl Forecaster {
 /// What a part trains on the stream.
 pub enum Learner {
     /// One network that is always awake.
-    Awake(Awake),
+    Awake(Box<Awake>),
     /// Two networks, of which one sleeps.
-    Sleeper(Sleeper),
+    Sleeper(Box<Sleeper>),
 }
 
 impl Learner {
     pub fn new(protocol: &Protocol, part: Part, seed: u64) -> Result<Self> {
         let awake = |rate, times, memory| -> Result<Self> {
             let net = Forecaster::new(&protocol.hidden, rate, seed)?;
-            Ok(Self::Awake(Awake { net, times, memory, replayed: protocol.batch }))
+            Ok(Self::Awake(Box::new(Awake { net, times, memory, replayed: protocol.batch })))
         };
         let rates = protocol.rates;
         match part {
@@ -56,8 +56,8 @@ impl Learner {
             Part::Twice => awake(rates.online, 2, None),
             Part::Joint => awake(rates.joint, 1, None),
             Part::Replay => awake(rates.replay, 1, Some(long_term(protocol.memory, seed)?)),
-            Part::Sleep => Ok(Self::Sleeper(Sleeper::new(protocol, 0, seed)?)),
-            Part::DualMemory => Ok(Self::Sleeper(Sleeper::new(protocol, protocol.short, seed)?)),
+            Part::Sleep => Ok(Self::Sleeper(Box::new(Sleeper::new(protocol, 0, seed)?))),
+            Part::DualMemory => Ok(Self::Sleeper(Box::new(Sleeper::new(protocol, protocol.short, seed)?))),
         }
     }
 

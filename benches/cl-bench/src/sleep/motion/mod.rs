@@ -222,7 +222,7 @@ impl Protocol {
     fn stream(&self, visits: &[Regime], seed: u64) -> impl Iterator<Item = Result<Vec<Vec<Windows>>>> {
         let mut rng = cl_core::rng(seed, "stream");
         let (scenes, batch) = (self.scenes, self.batch);
-        visits.to_vec().into_iter().map(move |regime| {
+        visits.iter().copied().map(move |regime| {
             (0..scenes).map(|_| world::scene(regime, batch, &mut rng)).collect::<Result<_>>()
         })
     }
