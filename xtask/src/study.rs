@@ -1,4 +1,5 @@
-//! `cargo xtask bench per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `src-sleep` and `sleep-priorities`: suites with a report of their own.
+//! `cargo xtask bench per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `src-sleep`, `motion-online` and `sleep-priorities`: suites with
+//! a report of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,13 +10,13 @@ use anyhow::Result;
 use cl_bench::cliffwalk;
 use cl_bench::experiment::{self, Done, Experiment};
 use cl_bench::hopfield::{capacity, mnist};
-use cl_bench::sleep::{priorities, src_sleep};
+use cl_bench::sleep::{motion, priorities, src_sleep};
 
 /// Runs a suite into a folder.
 type Run = fn(Option<u64>, &Path, &AtomicBool) -> cl_core::Result<Done>;
 
 /// Their names, what they are, and how they are run.
-pub const STUDIES: [(&str, &str, Run); 5] = [
+pub const STUDIES: [(&str, &str, Run); 6] = [
     (cliffwalk::NAME, "updates that prioritized replay needs", run_cliffwalk),
     (
         capacity::Protocol::NAME,
@@ -27,6 +28,11 @@ pub const STUDIES: [(&str, &str, Run); 5] = [
         src_sleep::Protocol::NAME,
         "sleep replay consolidation: what each sleep brings back",
         run::<src_sleep::Protocol>,
+    ),
+    (
+        motion::Protocol::NAME,
+        "movements forecast online: replay, and two learners of which one sleeps",
+        run::<motion::Protocol>,
     ),
     (
         priorities::Protocol::NAME,

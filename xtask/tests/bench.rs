@@ -80,6 +80,7 @@ fn the_list_names_every_suite() {
         "hopfield-capacity",
         "hopfield-mnist",
         "src-sleep",
+        "motion-online",
     ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }

@@ -456,7 +456,7 @@ fn exp2(x: f32) -> f32 {
     /// Added to a number, it leaves the nearest integer in the last bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
     const SERIES: [f32; 6] =
-        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_410_9e-2, 0.240_226_51, 0.693_147_2];
+        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2];
     let rounded = x + ROUND;
     let f = x - (rounded - ROUND);
     let power = (rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23;
