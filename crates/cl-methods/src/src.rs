@@ -20,6 +20,8 @@ pub struct Config {
     pub steps: usize,
     /// As many more after each further task. With none of either the network never sleeps.
     pub more: usize,
+    /// Steps of the first sleep, if not `steps`. There is nothing to bring back then, but the paper sleeps all the same.
+    pub first: Option<usize>,
     /// Where input units may spike in a step; null for everywhere.
     pub window: Option<Window>,
     /// The fraction of hidden units that a training step leaves out.
@@ -33,6 +35,7 @@ impl Default for Config {
         Self {
             steps: 15_000,
             more: 5_000,
+            first: None,
             window: Some(Window::MNIST),
             dropout: 0.25,
             spiking: SpikingConfig::default(),
@@ -44,6 +47,7 @@ impl Default for Config {
 pub struct Src {
     steps: usize,
     more: usize,
+    first: Option<usize>,
     window: Option<Window>,
     dropout: f64,
     sleep: SpikingSleep,
@@ -58,7 +62,7 @@ pub struct Src {
 
 impl Src {
     pub fn new(config: Config, seed: u64) -> Result<Self> {
-        let Config { steps, more, window, dropout, spiking } = config;
+        let Config { steps, more, first, window, dropout, spiking } = config;
         if !(0.0..1.0).contains(&dropout) {
             return Err(Error::invalid("dropout", format!("{dropout} is not in [0, 1)")));
         }
@@ -67,7 +71,7 @@ impl Src {
         }
         let (masks, spikes) = (cl_core::rng(seed, "dropout"), cl_core::rng(seed, "sleep"));
         let sleep = SpikingSleep::new(spiking)?;
-        Ok(Self { steps, more, window, dropout, sleep, sum: Vec::new(), seen: 0, masks, spikes })
+        Ok(Self { steps, more, first, window, dropout, sleep, sum: Vec::new(), seen: 0, masks, spikes })
     }
 
     /// The weights, inputs first. The network's biases take no part.
@@ -179,7 +183,7 @@ fn error(outputs: &Tensor, targets: &[u32], units: Units) -> Result<Tensor> {
 }
 
 impl Method for Src {
-    crate::saved!("cl-methods/src", 1);
+    crate::saved!("cl-methods/src", 2);
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         self.remember(&batch.samples.x)?;
@@ -193,7 +197,10 @@ impl Method for Src {
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        let steps = self.steps + learner.task * self.more;
+        let steps = match (learner.task, self.first) {
+            (0, Some(first)) => first,
+            (task, _) => self.steps + task * self.more,
+        };
         if steps == 0 || self.seen == 0 {
             return Ok(());
         }
@@ -376,5 +383,28 @@ mod tests {
         learner.net = Mlp::with_heads(&[3, 8, 4], 2, DType::F32, &Device::Cpu, rng).unwrap();
         let error = src.observe(&mut learner, &batch(&tasks[0], 0, 5)).unwrap_err().to_string();
         assert!(error.contains("heads"), "{error}");
+    }
+
+    /// The first sleep is as long as is said, the others as ever.
+    #[test]
+    fn the_first_sleep_has_its_own_length() {
+        let after = |first: Option<usize>, steps: usize| {
+            let (tasks, mut learner) = (tasks(Scenario::Class, 2, 20), learner(Scenario::Class, 2));
+            learner.optimizer.set_lr(0.05).unwrap();
+            let mut method = Src::new(Config { first, steps, ..config() }, 3).unwrap();
+            let mut asleep = Vec::new();
+            for (k, task) in tasks.iter().enumerate() {
+                learner.task = k;
+                for step in 0..5 {
+                    method.observe(&mut learner, &batch(task, step, step + 9)).unwrap();
+                }
+                asleep.push(moved(&mut learner, |learner| method.end_task(learner, task).unwrap()));
+            }
+            asleep
+        };
+        let none = after(Some(0), 400);
+        assert!(none[0].iter().all(|moved| *moved == 0.0) && none[1].iter().any(|moved| *moved != 0.0));
+        assert_eq!(after(Some(150), 400)[0], after(None, 150)[0]);
+        assert_eq!(after(Some(400), 400), after(None, 400));
     }
 }

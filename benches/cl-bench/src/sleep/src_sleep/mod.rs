@@ -80,6 +80,14 @@ pub enum Part {
     Control,
     /// Task after task, and a sleep after each.
     Sleep,
+    /// The same without the first sleep, before which there is nothing to bring back.
+    FromSecond,
+}
+
+impl Part {
+    fn sleeps(self) -> bool {
+        matches!(self, Self::Sleep | Self::FromSecond)
+    }
 }
 
 impl fmt::Display for Part {
@@ -88,6 +96,7 @@ impl fmt::Display for Part {
             Self::Joint => "joint",
             Self::Control => "no sleep",
             Self::Sleep => "SRC",
+            Self::FromSecond => "SRC from the second task on",
         })
     }
 }
@@ -112,18 +121,21 @@ impl Experiment for Protocol {
     type Part = Part;
 
     fn parts(&self) -> Vec<Part> {
-        vec![Part::Joint, Part::Control, Part::Sleep]
+        vec![Part::Joint, Part::Control, Part::Sleep, Part::FromSecond]
     }
 
     fn measure(&self, part: &Part, seed: u64) -> Result<Measured> {
         let stream = self.stream(*part)?;
         let mut config = self.method.clone();
-        if *part != Part::Sleep {
+        if *part == Part::FromSecond {
+            config["first"] = json!(0);
+        }
+        if !part.sleeps() {
             (config["steps"], config["more"]) = (json!(0), json!(0));
         }
         let inner = Registry::standard().build("SRC", &config, seed)?;
         let mut all = Vec::new();
-        if *part == Part::Sleep {
+        if part.sleeps() {
             all =
                 cl_data::split(&*images(&self.data)?, self.tasks, Scenario::Class, ClassOrder::Fixed)?.tasks;
         }
@@ -132,7 +144,7 @@ impl Experiment for Protocol {
         let images = stream.tasks.iter().map(|task| task.test.len() as f64).collect();
         let mut measured = Measured::of("after", outcome.r.concat());
         measured.values.insert("test images".into(), images);
-        if *part == Part::Sleep {
+        if part.sleeps() {
             measured.values.insert("before".into(), method.before);
         }
         Ok(measured)
