@@ -1,4 +1,4 @@
-//! `cargo xtask bench per-cliffwalk`, `hopfield-capacity` and `hopfield-mnist`: suites with a report of their own.
+//! `cargo xtask bench per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `dual-mnist` and `dual-fashion`: suites with a report of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use cl_bench::cliffwalk;
+use cl_bench::dual;
 use cl_bench::experiment::{self, Done, Experiment};
 use cl_bench::hopfield::{capacity, mnist};
 
@@ -14,7 +15,7 @@ use cl_bench::hopfield::{capacity, mnist};
 type Run = fn(Option<u64>, &Path, &AtomicBool) -> cl_core::Result<Done>;
 
 /// Their names, what they are, and how they are run.
-pub const STUDIES: [(&str, &str, Run); 3] = [
+pub const STUDIES: [(&str, &str, Run); 5] = [
     (cliffwalk::NAME, "updates that prioritized replay needs", run_cliffwalk),
     (
         capacity::Protocol::NAME,
@@ -22,6 +23,12 @@ pub const STUDIES: [(&str, &str, Run); 3] = [
         run::<capacity::Protocol>,
     ),
     (mnist::Protocol::NAME, "handwritten digits, completed by associative memories", run::<mnist::Protocol>),
+    (
+        dual::Mnist::NAME,
+        "which digits a small network should send on to a larger one, and deadlines",
+        run::<dual::Mnist>,
+    ),
+    (dual::Fashion::NAME, "the same for articles of clothing", run::<dual::Fashion>),
 ];
 
 fn say(line: &str) {

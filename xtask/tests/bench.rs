@@ -79,6 +79,8 @@ fn the_list_names_every_suite() {
         "per-cliffwalk",
         "hopfield-capacity",
         "hopfield-mnist",
+        "dual-mnist",
+        "dual-fashion",
     ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }

@@ -14,6 +14,7 @@
 //! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
 //! | [`hopfield`] | what associative memories hold, beside what theory says |
+//! | [`dual`] | two systems: which rows a small network should send on to a larger one, and deadlines |
 //! | [`experiment`] | what suites have in common that measure something else than accuracies |
 //! | [`sequences`] | what networks with a memory learn: copying, associative recall, bAbI |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
@@ -24,6 +25,7 @@ mod class_orders;
 pub mod cliffwalk;
 pub mod clock;
 pub mod diagnosis;
+pub mod dual;
 pub mod experiment;
 pub mod hopfield;
 mod in_words;

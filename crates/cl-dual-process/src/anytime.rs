@@ -154,7 +154,11 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
 
     /// For how long System 2 has been with a request that was given up: whether it has stalled is for the caller to say.
     pub fn behind(&mut self) -> Option<Duration> {
-        self.look();
+        // An answer that was given up may have come by now.
+        if self.behind.is_some() && self.answers.try_recv().is_ok() {
+            self.behind = None;
+            self.counts.dropped += 1;
+        }
         self.behind.map(|since| since.elapsed())
     }
 
@@ -167,6 +171,8 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         let deferred = deferred_rows(&mut self.arbiter, &first)?;
         let (second, why) = if deferred.is_empty() {
             (None, Why::NotDeferred)
+        } else if self.behind().is_some() {
+            (None, Why::Behind)
         } else {
             self.ask(&take(x, &deferred)?, deadline)
         };
@@ -185,19 +191,7 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         Ok(Timed { logits, deferred, why })
     }
 
-    /// Takes in an answer that was given up, if it has come by now.
-    fn look(&mut self) {
-        if self.behind.is_some() && self.answers.try_recv().is_ok() {
-            self.behind = None;
-            self.counts.dropped += 1;
-        }
-    }
-
     fn ask(&mut self, x: &Tensor, deadline: Instant) -> (Option<Tensor>, Why) {
-        self.look();
-        if self.behind.is_some() {
-            return (None, Why::Behind);
-        }
         // The channel has room: what was asked before has come back.
         if self.requests.as_ref().is_none_or(|requests| requests.try_send(x.clone()).is_err()) {
             return (None, Why::Gone);

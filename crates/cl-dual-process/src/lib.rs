@@ -27,4 +27,4 @@ pub use ensemble::Ensemble;
 pub use halting::{Halt, Halted, Halting, Pass};
 pub use integrate::Integrate;
 pub use rows::right;
-pub use system::{BodyAndHead, First, FromFn, System, from_fn};
+pub use system::{BodyAndHead, ByRef, First, FromFn, System, from_fn};

@@ -74,6 +74,20 @@ impl<F: Fn(&Tensor) -> Result<Tensor>> System for FromFn<F> {
     }
 }
 
+/// A system that is only lent, features and all.
+#[derive(Debug)]
+pub struct ByRef<'a, S: ?Sized>(pub &'a S);
+
+impl<S: System + ?Sized> System for ByRef<'_, S> {
+    fn answer(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.answer(x)
+    }
+
+    fn answer_with_features(&self, x: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        self.0.answer_with_features(x)
+    }
+}
+
 /// A network in two pieces, whose hidden units between them an arbiter sees.
 #[derive(Debug, Clone)]
 pub struct BodyAndHead<B, H> {
