@@ -12,22 +12,6 @@ pub fn thread_cpu_seconds() -> f64 {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// How often the operating system took the processor from the calling thread so far; 0 where it does not say.
-#[must_use]
-pub fn involuntary_switches() -> u64 {
-    #[cfg(target_os = "linux")]
-    {
-        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: `usage` is valid for writes of a rusage, and an rusage of zeros is one.
-        let (status, usage) =
-            unsafe { (libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()), usage.assume_init()) };
-        if status == 0 {
-            return usage.ru_nivcsw as u64;
-        }
-    }
-    0
-}
-
 fn clock(id: libc::clockid_t) -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec that outlives the call, which writes nothing else.

@@ -107,7 +107,7 @@ impl DeferralCurve {
 /// A = (area − random) / (oracle − random): 0 for chance, 1 for an oracle, below 0 for worse than chance.
 ///
 /// # Errors
-/// As [`DeferralCurve::of`]; where both systems have the same rows right and wrong, no order is better than another.
+/// As [`DeferralCurve::of`]; where System 2 adds as much in one row as in any other, no order is better than another.
 pub fn normalised_area(scores: &[f64], first: &[bool], second: &[bool]) -> Result<f64> {
     normalised_area_at_cost(scores, first, second, 0.0)
 }
@@ -121,7 +121,7 @@ pub fn normalised_area_at_cost(scores: &[f64], first: &[bool], second: &[bool], 
     let random = DeferralCurve::random(first, second)?.area();
     let oracle = DeferralCurve::oracle(first, second)?.area();
     if oracle - random < 1e-12 {
-        let why = "both systems have the same rows right: no order of deferral is better than another";
+        let why = "System 2 adds as much in one row as in any other: no order of deferral is better than another";
         return Err(Error::invalid("systems", why));
     }
     Ok((area - random) / (oracle - random))

@@ -44,7 +44,7 @@ pub struct LearnedRuleConfig {
     pub batch: usize,
     /// The learning rate it begins with.
     pub lr: f64,
-    /// Decay of the posterior's weights.
+    /// Decay of the posterior's weights; biases do not decay.
     pub weight_decay: f64,
     /// Decay of the weights that predict System 2: more, where it is seldom wrong.
     pub slow_weight_decay: f64,
@@ -178,12 +178,6 @@ impl LearnedRule {
         train(&x, &targets, &rule.slow.vars(), config, config.slow_weight_decay, rng, |x| {
             rule.slow.forward(x, Activation::Identity)
         })?;
-        // The next scores would be NaN.
-        for var in posterior.iter().chain(&rule.slow.vars()) {
-            if !var.as_detached_tensor().sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
-                return Err(Error::invalid("learning rate", format!("{}: the weights diverge", config.lr)));
-            }
-        }
         Ok(rule)
     }
 
@@ -345,7 +339,16 @@ fn train(
             decoupled: true,
             t: step as u64 + 1,
         };
-        Tensor::adam_step_all(&thetas, &gradients, &moments, step)?;
+        // Biases come second, and are not pulled to 0: a system that is nearly always right has a large one.
+        for (at, theta) in thetas.iter().enumerate() {
+            let weight_decay = if at % 2 == 0 { weight_decay } else { 0.0 };
+            theta.adam_step(gradients[at], moments[at], AdamStep { weight_decay, ..step })?;
+        }
+    }
+    for theta in thetas {
+        if !theta.detach().sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Err(Error::invalid("learning rate", format!("{}: the weights diverge", config.lr)));
+        }
     }
     Ok(())
 }
