@@ -419,7 +419,7 @@ impl Found<'_> {
                     p.epochs[1]
                 ),
             ),
-            ("training", format!("Adam, learning rate {}, batches of {}", p.lr, p.batch)),
+            ("training", format!("Adam, learning rate {}, which falls along a cosine, batches of {}", p.lr, p.batch)),
             ("learned rule", format!("{} multiply-adds; {} hidden units, {} epochs", cost(2), p.rule.hidden, p.rule.epochs)),
             ("version", versions.join(", ")),
         ]

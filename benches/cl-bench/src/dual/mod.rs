@@ -38,7 +38,7 @@ pub struct Protocol {
     pub epochs: [usize; 2],
     /// Rows of a step.
     pub batch: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate, which falls along a cosine.
     pub lr: f64,
     /// The chance that a label is drawn from all.
     pub noise: f64,
@@ -56,7 +56,7 @@ impl Protocol {
             data: data.into(),
             parts: parts.to_vec(),
             held_out: 1.0 / 3.0,
-            epochs: [3, 5],
+            epochs: [3, 4],
             batch: 64,
             lr: 1e-3,
             noise: 0.3,

@@ -171,7 +171,11 @@ fn train(
 ) -> Result<()> {
     let mut optimizer = Optimizer::new(OptimizerConfig::adam(protocol.lr))?;
     let mut batches = Batches::new(samples.len(), protocol.batch, rng, LastBatch::Drop)?;
-    for _ in 0..epochs * batches.per_epoch() {
+    let steps = epochs * batches.per_epoch();
+    for step in 0..steps {
+        // Along a cosine to 0: where the last steps are long, networks of different seeds differ more than arbiters do.
+        let along = std::f64::consts::PI * step as f64 / steps as f64;
+        optimizer.set_lr(0.5 * protocol.lr * (1.0 + along.cos()))?;
         let batch = samples.gather(batches.next_batch())?;
         let loss = system.answer(&batch.x)?.cross_entropy(&batch.y, Units::All, None)?;
         optimizer.backward_step(params, &loss)?;
