@@ -52,8 +52,10 @@ pub fn main() -> Result<()> {
     let answered = cascade.answer(&digits.test.x)?;
 
     let labels = digits.test.labels()?;
-    let part = |right: &[bool]| 100.0 * right.iter().filter(|&&right| right).count() as f64 / right.len() as f64;
-    let [alone, both] = [&answered.first.logits, &slow.forward(&digits.test.x)?].map(|logits| right(logits, &labels));
+    let part =
+        |right: &[bool]| 100.0 * right.iter().filter(|&&right| right).count() as f64 / right.len() as f64;
+    let [alone, both] =
+        [&answered.first.logits, &slow.forward(&digits.test.x)?].map(|logits| right(logits, &labels));
     let (alone, both) = (alone?, both?);
     let together = right(&answered.logits, &labels)?;
     println!("System 1 alone: {:.1} %, System 2 alone: {:.1} %", part(&alone), part(&both));
@@ -78,4 +80,3 @@ fn learn(system: &impl System, params: &Params, samples: &Samples, epochs: usize
     }
     Ok(())
 }
-

@@ -68,7 +68,7 @@ pub enum Why {
     Late,
     /// System 2 still has a request that was given up, and was not asked.
     Behind,
-    /// System 2 failed, with this error or panic. It is asked again next time.
+    /// System 2 failed, with this error or panic, or gave what is no answer. It is asked again next time.
     Failed(String),
     /// The thread of System 2 is gone.
     Gone,
@@ -120,7 +120,8 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
             }
         };
         let spawned = thread::Builder::new().name("system-2".into()).spawn(work);
-        spawned.map_err(|e| Error::Unavailable { what: "a thread for System 2".into(), why: e.to_string() })?;
+        spawned
+            .map_err(|e| Error::Unavailable { what: "a thread for System 2".into(), why: e.to_string() })?;
         let margin = Duration::from_micros(200);
         Ok(Self {
             fast,
@@ -165,16 +166,24 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
     /// Answers a batch (n, ..) by the deadline, as far as System 1 does.
     ///
     /// # Errors
-    /// Those of System 1 and the arbiter; an answer of System 2 that has another shape. A System 2 that fails is no error.
+    /// Those of System 1 and the arbiter. A System 2 that fails is none, nor is one whose answer has another shape or is not finite.
     pub fn answer(&mut self, x: &Tensor, deadline: Instant) -> Result<Timed> {
         let first = First::of(&self.fast, x)?;
         let deferred = deferred_rows(&mut self.arbiter, &first)?;
-        let (second, why) = if deferred.is_empty() {
+        let (second, mut why) = if deferred.is_empty() {
             (None, Why::NotDeferred)
         } else if self.behind().is_some() {
             (None, Why::Behind)
         } else {
             self.ask(&take(x, &deferred)?, deadline)
+        };
+        let merged = second.map(|second| merge(&first, &deferred, &second, self.integrate)).transpose();
+        let logits = match merged {
+            Ok(merged) => merged.unwrap_or(first.logits),
+            Err(error) => {
+                why = Why::Failed(error.to_string());
+                first.logits
+            }
         };
         let count = match why {
             Why::NotDeferred => &mut self.counts.not_deferred,
@@ -184,10 +193,6 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
             Why::Failed(_) => &mut self.counts.failed,
         };
         *count += 1;
-        let logits = match second {
-            Some(second) => merge(&first, &deferred, &second, self.integrate)?,
-            None => first.logits,
-        };
         Ok(Timed { logits, deferred, why })
     }
 

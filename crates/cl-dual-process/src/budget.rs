@@ -28,7 +28,8 @@ impl Costs {
             return Err(Error::invalid("costs", "System 2 costs nothing: there is nothing to save"));
         }
         if per_row.is_nan() || per_row < self.fast as f64 {
-            let why = format!("{per_row} multiply-adds a row do not pay for System 1, which takes {}", self.fast);
+            let why =
+                format!("{per_row} multiply-adds a row do not pay for System 1, which takes {}", self.fast);
             return Err(Error::invalid("budget", why));
         }
         Ok(((per_row - self.fast as f64) / self.slow as f64).min(1.0))

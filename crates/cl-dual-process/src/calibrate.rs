@@ -12,7 +12,7 @@ use crate::confidence::check_scores;
 use crate::curve::{check_pair, check_share, count};
 use crate::rows::{Rows, argmax, check_labels, log_softmax};
 
-/// Logits are divided by T before the softmax (Guo et al. 2017, section 4.2). No answer changes; the order of doubts between rows may.
+/// Logits are divided by T before the softmax (Guo et al. 2017). No answer changes; the order of doubts between rows may.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Temperature(f64);
 
@@ -76,7 +76,7 @@ impl Temperature {
 }
 
 /// The expected calibration error: in each of so many equal bins of the largest probability, how far the accuracy is from the mean of
-/// it, weighted by rows (Guo et al. 2017, eq. 3).
+/// it, weighted by rows (Guo et al. 2017).
 ///
 /// # Errors
 /// Logits that are not finite, other labels than a class for each row, no bins.

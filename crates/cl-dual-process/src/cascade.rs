@@ -6,6 +6,7 @@ use cl_core::{Error, Result};
 use crate::arbiter::Arbiter;
 use crate::budget::Costs;
 use crate::integrate::Integrate;
+use crate::rows::{Rows, log_probabilities};
 use crate::system::{First, System, check_answer};
 
 /// Two systems and what decides between them.
@@ -59,7 +60,8 @@ impl<S1: System, S2: System, A: Arbiter> Cascade<S1, S2, A> {
     /// Answers a batch (n, ..). Only deferred rows are gathered and sent on; where there are none, System 2 is not asked.
     ///
     /// # Errors
-    /// Those of the systems and the arbiter; an empty batch; an answer with another number of rows or classes than it should have.
+    /// Those of the systems and the arbiter; an empty batch; an answer with another number of rows or classes than it should have; one
+    /// of System 2 that is not finite.
     pub fn answer(&mut self, x: &Tensor) -> Result<Answered> {
         let first = First::of(&self.fast, x)?;
         let deferred = deferred_rows(&mut self.arbiter, &first)?;
@@ -101,6 +103,7 @@ pub(crate) fn merge(
 ) -> Result<Tensor> {
     let classes = first.logits.dim(1)?;
     check_answer("System 2", second, deferred.len(), Some(classes))?;
+    Rows::logits("logits of System 2", second)?;
     let second = second.detach().to_dtype(first.logits.dtype())?.to_device(first.logits.device())?;
     let second = integrate.of(&take(&first.logits, deferred)?, &second)?;
     let n = first.len();
@@ -110,7 +113,7 @@ pub(crate) fn merge(
     // What is not deferred has to be on the same scale as what is.
     let first = match integrate {
         Integrate::Replace => first.logits.clone(),
-        _ => crate::rows::log_probabilities(&first.logits)?,
+        _ => log_probabilities(&first.logits)?,
     };
     let mut from: Vec<usize> = (0..n).collect();
     deferred.iter().enumerate().for_each(|(at, &row)| from[row] = n + at);

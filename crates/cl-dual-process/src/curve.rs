@@ -116,12 +116,18 @@ pub fn normalised_area(scores: &[f64], first: &[bool], second: &[bool]) -> Resul
 ///
 /// # Errors
 /// As [`normalised_area`], and for an overhead that is no share.
-pub fn normalised_area_at_cost(scores: &[f64], first: &[bool], second: &[bool], overhead: f64) -> Result<f64> {
+pub fn normalised_area_at_cost(
+    scores: &[f64],
+    first: &[bool],
+    second: &[bool],
+    overhead: f64,
+) -> Result<f64> {
     let area = DeferralCurve::of(scores, first, second)?.area_at_cost(overhead)?;
     let random = DeferralCurve::random(first, second)?.area();
     let oracle = DeferralCurve::oracle(first, second)?.area();
     if oracle - random < 1e-12 {
-        let why = "System 2 adds as much in one row as in any other: no order of deferral is better than another";
+        let why =
+            "System 2 adds as much in one row as in any other: no order of deferral is better than another";
         return Err(Error::invalid("systems", why));
     }
     Ok((area - random) / (oracle - random))

@@ -1,10 +1,9 @@
 //! A rule of deferral that is learned after both systems are trained, from rows that neither has seen.
 //!
 //! The best rule sends a row on where P(System 2 right | row) − P(System 1 right | row) is above what it costs (Jitkrittum et al.
-//! 2023, eq. 3). Max-softmax stands for the second term and takes the first to be the same everywhere, which fails with noisy
-//! labels, with a System 2 that knows some classes only, and where the data shift (their section 4). Their post-hoc rules
-//! (section 4.3) fit the difference of two 0/1 losses, of which few are not 0 where both systems are good. Here both terms
-//! are fitted:
+//! 2023, proposition 3.1). Max-softmax stands for the second term and takes the first to be the same everywhere, which fails with noisy
+//! labels, with a System 2 that knows some classes only, and where the data shift. Their post-hoc rules fit the difference of two
+//! losses, of which few are not 0 where both systems are good. Here both terms are fitted:
 //!
 //! - P(y | row), by a small network on System 1's log-probabilities and features, trained with the labels. P(System 1 right)
 //!   is its probability of System 1's class. A label says more than whether an answer is right, so that fewer rows are needed.
@@ -144,7 +143,9 @@ impl LearnedRule {
             return Err(Error::mismatch("second", format!("whether each of {n} rows is right"), got));
         }
         if n < LEAST {
-            let why = format!("{n}: a rule cannot be learned from fewer than {LEAST}; hold out more, or defer by Confidence");
+            let why = format!(
+                "{n}: a rule cannot be learned from fewer than {LEAST}; hold out more, or defer by Confidence"
+            );
             return Err(Error::invalid("held-out rows", why));
         }
         if labels.iter().all(|label| *label == labels[0]) {
@@ -188,7 +189,10 @@ impl LearnedRule {
     pub fn chances(&self, first: &First) -> Result<Vec<[f64; 2]>> {
         let x = self.inputs(first)?;
         let posterior = Rows::read("posterior", &self.logits(&x)?)?;
-        let slow = Rows::read("chances of System 2", &self.slow.forward(&self.slow_inputs(&x)?, Activation::Identity)?)?;
+        let slow = Rows::read(
+            "chances of System 2",
+            &self.slow.forward(&self.slow_inputs(&x)?, Activation::Identity)?,
+        )?;
         let answers = Rows::logits("logits of System 1", &first.logits)?;
         let rows = answers.iter().zip(posterior.iter()).zip(slow.iter());
         let chance = |row: &[f64], class: usize| log_softmax(row, 1.0).nth(class).map_or(0.0, f64::exp);
@@ -325,9 +329,10 @@ fn train(
         )?;
         let all = loss.backward()?;
         let gradient = |var: &&Var| all.get(var.as_tensor()).cloned();
-        let gradients: Vec<Tensor> = vars.iter().map(gradient).collect::<Option<_>>().ok_or_else(|| {
-            Error::NoGradient { parameters: vec!["weights of the learned rule".into()] }
-        })?;
+        let gradients: Vec<Tensor> =
+            vars.iter().map(gradient).collect::<Option<_>>().ok_or_else(|| Error::NoGradient {
+                parameters: vec!["weights of the learned rule".into()],
+            })?;
         let gradients: Vec<&Tensor> = gradients.iter().collect();
         let lr = 0.5 * config.lr * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
         let step = AdamStep {

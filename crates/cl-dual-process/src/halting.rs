@@ -24,7 +24,7 @@ pub struct Pass {
 #[serde(rename_all = "snake_case")]
 pub enum Halt {
     /// Where its halting probabilities add up to 1 − ε or more; the answer is the mean of the passes' probabilities weighted
-    /// by them, the last one by what is left of 1 (Graves 2016, eqs. 5–9).
+    /// by them, the last one by what is left of 1 (Graves 2016).
     Act {
         /// Graves takes 0.01: then a single pass can be enough.
         epsilon: f64,

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `system` | [`System`]: any candle [`Module`](candle_core::Module) or closure; [`BodyAndHead`], [`from_fn`], [`ByRef`]; [`First`], what System 1 says |
+//! | `system` | [`System`]: any candle [`Module`](candle_core::Module) or closure; [`First`], what System 1 says of a batch |
 //! | `confidence` | [`Score`]; [`Confidence`]: maximum softmax, margin, entropy |
 //! | [`deferral`] | [`LearnedRule`]: what System 2 is expected to add, learned from held-out rows |
 //! | `arbiter` | [`Arbiter`]; [`Threshold`], [`TopShare`], [`Deadline`], [`Never`], [`Always`] |

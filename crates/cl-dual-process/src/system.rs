@@ -159,7 +159,12 @@ pub(crate) fn rows_of(x: &Tensor) -> Result<usize> {
 }
 
 /// An error unless an answer has a row for each of `n`, and as many classes as it should.
-pub(crate) fn check_answer(who: &'static str, logits: &Tensor, n: usize, classes: Option<usize>) -> Result<()> {
+pub(crate) fn check_answer(
+    who: &'static str,
+    logits: &Tensor,
+    n: usize,
+    classes: Option<usize>,
+) -> Result<()> {
     let fits = match *logits.dims() {
         [rows, width] => rows == n && classes.is_none_or(|classes| classes == width),
         _ => false,

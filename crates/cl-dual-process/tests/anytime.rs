@@ -14,6 +14,7 @@ enum Order {
     Answer,
     Fail,
     Short,
+    Nan,
 }
 
 /// One that waits for orders, and says when it begins.
@@ -30,6 +31,7 @@ impl System for Obedient {
             Ok(Order::Fail) => Err(Error::invalid("memory", "is empty")),
             Ok(Order::Short) => Ok(Tensor::zeros((x.dim(0)?, 5), x.dtype(), x.device())?),
             // Without the lock: a lock that was held in a panic is of no more use.
+            Ok(Order::Nan) => Ok((Tensor::zeros((x.dim(0)?, 2), x.dtype(), x.device())? * f64::NAN)?),
             Err(_) => Err(Error::Interrupted),
         }
     }
@@ -107,12 +109,20 @@ fn an_error_is_no_miss() {
     let mut anytime = Anytime::new(fast, slow, Always).unwrap();
     orders.send(Order::Fail).unwrap();
     let answer = anytime.answer(&x(), far()).unwrap();
-    assert_eq!((answer.why, classes(&answer.logits)), (Why::Failed("memory: is empty".into()), vec![0, 0, 1]));
+    assert_eq!(
+        (answer.why, classes(&answer.logits)),
+        (Why::Failed("memory: is empty".into()), vec![0, 0, 1])
+    );
     orders.send(Order::Answer).unwrap();
     assert_eq!(anytime.answer(&x(), far()).unwrap().why, Why::InTime, "it is asked again");
-    orders.send(Order::Short).unwrap();
-    let error = anytime.answer(&x(), far()).unwrap_err().to_string();
-    assert!(error.contains("System 2") && error.contains("[3, 5]"), "{error}");
+    for (order, what) in [(Order::Short, "[3, 5]"), (Order::Nan, "NaN")] {
+        orders.send(order).unwrap();
+        let answer = anytime.answer(&x(), far()).unwrap();
+        assert_eq!(classes(&answer.logits), [0, 0, 1]);
+        let Why::Failed(said) = answer.why else { panic!("{:?}", answer.why) };
+        assert!(said.contains("System 2") && said.contains(what), "{said}");
+    }
+    assert_eq!(anytime.counts().failed, 3);
     orders.send(Order::Answer).unwrap();
     assert_eq!(anytime.answer(&x(), far()).unwrap().why, Why::InTime);
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use cl_core::Error;
 use cl_dual_process::{
-    Always, Arbiter, Budget, Cascade, Confidence, Costs, Deadline, First, Integrate, Never, System, Threshold,
-    TopShare, from_fn, right,
+    Always, Arbiter, Budget, Cascade, Confidence, Costs, Deadline, First, Integrate, Never, System,
+    Threshold, TopShare, from_fn, right,
 };
 use proptest::prelude::*;
 
@@ -107,7 +107,14 @@ proptest! {
 #[test]
 fn a_budget_saves_up() {
     let costs = Costs { fast: 0, slow: 100 };
-    let mut budget = Budget::new(|first: &First| Ok(first.x.flatten_all()?.to_vec1::<f32>()?.iter().map(|&x| f64::from(x)).collect()), costs, 10.0, 3.0, 1000).unwrap();
+    let mut budget = Budget::new(
+        |first: &First| Ok(first.x.flatten_all()?.to_vec1::<f32>()?.iter().map(|&x| f64::from(x)).collect()),
+        costs,
+        10.0,
+        3.0,
+        1000,
+    )
+    .unwrap();
     // 100 equal rows: none is above the threshold, which is their score; ten deferrals come in, and three are kept.
     let easy = First::of(&fast, &rows(&[0; 100])).unwrap();
     assert!(budget.defer(&easy).unwrap().iter().all(|d| !d));
@@ -185,12 +192,16 @@ fn what_cannot_be_is_refused() {
     let x = rows(&[1, 2, 3]);
     says(Cascade::new(fast, slow, Never).answer(&x.narrow(0, 0, 0).unwrap()), "no rows");
     let two_rows = |x: &Tensor| slow(&x.narrow(0, 0, 2)?);
-    says(Cascade::new(fast, two_rows, Always).answer(&x), "System 2: expected an answer (3, 3), as System 1 gives it, got [2, 3]");
+    says(
+        Cascade::new(fast, two_rows, Always).answer(&x),
+        "System 2: expected an answer (3, 3), as System 1 gives it, got [2, 3]",
+    );
     says(Cascade::new(two_rows, slow, Always).answer(&x), "System 1");
     let two_classes = |x: &Tensor| slow(x)?.narrow(1, 0, 2);
     says(Cascade::new(fast, two_classes, Always).answer(&x), "got [3, 2]");
     says(Cascade::new(fast, slow, |_: &First| Ok(vec![true])).answer(&x), "a decision for each of 3 rows");
     let nan = |x: &Tensor| fast(&(x / 0.0)?.mul(&x.zeros_like()?)?);
+    says(Cascade::new(fast, nan, Always).answer(&x), "logits of System 2: number 0 of row 0 is NaN");
     let threshold = Threshold { score: Confidence::Entropy, above: 0.5 };
     says(Cascade::new(nan, slow, threshold).answer(&x), "NaN");
     says(Cascade::new(fast, slow, Threshold { above: f64::NAN, ..threshold }).answer(&x), "threshold");

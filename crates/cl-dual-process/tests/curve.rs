@@ -37,7 +37,8 @@ fn orders(scores: &[f64]) -> Vec<Vec<usize>> {
 }
 
 fn accuracy(first: &[bool], second: &[bool], deferred: &[usize]) -> f64 {
-    let right = (0..first.len()).filter(|row| if deferred.contains(row) { second[*row] } else { first[*row] });
+    let right =
+        (0..first.len()).filter(|row| if deferred.contains(row) { second[*row] } else { first[*row] });
     right.count() as f64 / first.len() as f64
 }
 
@@ -180,7 +181,8 @@ fn the_temperature_is_the_best_of_a_grid() {
     assert!((found.get() - 2.5).abs() < 0.25, "{found:?}");
     let loss = |t: f64| {
         let z = Temperature::new(t).unwrap().apply(&logits).unwrap().to_vec2::<f64>().unwrap();
-        let one = |(z, &label): (&Vec<f64>, &u32)| z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[label as usize];
+        let one =
+            |(z, &label): (&Vec<f64>, &u32)| z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[label as usize];
         z.iter().zip(&labels).map(one).sum::<f64>()
     };
     let best = loss(found.get());

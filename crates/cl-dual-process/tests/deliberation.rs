@@ -127,7 +127,11 @@ fn experience_decides() {
     // Of an answer that it is half sure of, it would add 0.55.
     assert_eq!(meta.choose(&"maze", Some(0.5), far).unwrap(), Choice::Slow(Why::Worth));
     assert_eq!(meta.choose(&"maze", Some(0.5), 19.0).unwrap(), Choice::Fast(Why::NoTime));
-    assert_eq!(meta.choose(&"maze", None, 19.0).unwrap(), Choice::Slow(Why::NoAnswer), "there is nothing else");
+    assert_eq!(
+        meta.choose(&"maze", None, 19.0).unwrap(),
+        Choice::Slow(Why::NoAnswer),
+        "there is nothing else"
+    );
     // A kind that is new: System 2 is known from others.
     assert_eq!(meta.choose(&"house", Some(1.0), 19.0).unwrap(), Choice::Fast(Why::NoTime));
     let [fast, slow] = meta.experience(&"maze");
@@ -142,10 +146,12 @@ fn experience_decides() {
 #[test]
 fn a_world_that_changes_is_noticed() {
     let until_noticed = |recency| {
-        let mut meta = Metacognition::new(MetacognitionConfig { recency, price: 0.002, ..Default::default() }).unwrap();
+        let mut meta =
+            Metacognition::new(MetacognitionConfig { recency, price: 0.002, ..Default::default() }).unwrap();
         meta.learn_slow(0, 1.0, 100.0).unwrap();
         (0..100).for_each(|_| meta.learn_fast(0, 1.0).unwrap());
-        let trusted = |meta: &Metacognition<i32>| matches!(meta.choose(&0, Some(1.0), 1e9).unwrap(), Choice::Fast(_));
+        let trusted =
+            |meta: &Metacognition<i32>| matches!(meta.choose(&0, Some(1.0), 1e9).unwrap(), Choice::Fast(_));
         let mut failures = 0;
         while trusted(&meta) {
             meta.learn_fast(0, 0.0).unwrap();

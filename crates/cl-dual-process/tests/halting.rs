@@ -8,7 +8,10 @@ use cl_core::Result;
 use cl_dual_process::{Halt, Halting, Pass, System};
 
 /// Row r of pass k has the probabilities that the table says, and so for halting.
-fn table<'a>(p: &'a [Vec<[f64; 2]>], halt: &'a [Vec<f64>]) -> impl Fn(&Tensor, Option<&Tensor>, usize) -> Result<Pass> + 'a {
+fn table<'a>(
+    p: &'a [Vec<[f64; 2]>],
+    halt: &'a [Vec<f64>],
+) -> impl Fn(&Tensor, Option<&Tensor>, usize) -> Result<Pass> + 'a {
     move |x, _, k| {
         let rows = x.flatten_all()?.to_vec1::<f64>()?;
         let logits: Vec<f64> = rows.iter().flat_map(|&row| p[row as usize][k].map(f64::ln)).collect();
@@ -30,7 +33,7 @@ fn close(a: f64, b: f64) {
     assert!((a - b).abs() < 1e-12, "{a}, {b}");
 }
 
-/// Equations 5 to 9 by hand: the passes' weights are their halting probabilities, that of the last what is left.
+/// By hand: the passes' weights are their halting probabilities, that of the last what is left.
 #[test]
 fn act_weighs_passes_by_their_halting_probabilities() {
     let p = vec![vec![[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]], vec![[0.6, 0.4], [0.1, 0.9], [0.3, 0.7]]];
@@ -41,14 +44,18 @@ fn act_weighs_passes_by_their_halting_probabilities() {
     let found = probabilities(&halted.logits);
     close(found[0][0], 0.3 * 0.9 + 0.7 * 0.5);
     close(found[1][0], 0.1 * 0.6 + 0.1 * 0.1 + 0.8 * 0.3);
-    assert_eq!(halting.answer(&batch(2)).unwrap().to_vec2::<f64>().unwrap(), halted.logits.to_vec2::<f64>().unwrap());
+    assert_eq!(
+        halting.answer(&batch(2)).unwrap().to_vec2::<f64>().unwrap(),
+        halted.logits.to_vec2::<f64>().unwrap()
+    );
 }
 
 #[test]
 fn agreement_is_on_end() {
     let (a, b) = ([0.9, 0.1], [0.2, 0.8]);
     let p = vec![vec![a, a, b, b], vec![a, b, b, a], vec![a, b, a, b]];
-    let halted = Halting::new(table(&p, &[]), Halt::Agreement { passes: 2 }, 4).unwrap().run(&batch(3)).unwrap();
+    let halted =
+        Halting::new(table(&p, &[]), Halt::Agreement { passes: 2 }, 4).unwrap().run(&batch(3)).unwrap();
     assert_eq!(halted.passes, [2, 3, 4]);
     let found = probabilities(&halted.logits);
     [0.9, 0.2, 0.2].iter().zip(&found).for_each(|(&p, row)| close(row[0], p));
@@ -57,7 +64,8 @@ fn agreement_is_on_end() {
 #[test]
 fn confidence_is_that_of_the_mean() {
     let p = vec![vec![[0.95, 0.05], [0.1, 0.9]], vec![[0.7, 0.3], [0.98, 0.02]]];
-    let halted = Halting::new(table(&p, &[]), Halt::Confident { bound: 0.9 }, 2).unwrap().run(&batch(2)).unwrap();
+    let halted =
+        Halting::new(table(&p, &[]), Halt::Confident { bound: 0.9 }, 2).unwrap().run(&batch(2)).unwrap();
     assert_eq!(halted.passes, [1, 2]);
     close(probabilities(&halted.logits)[1][0], 0.84);
 }
@@ -73,7 +81,11 @@ fn states_stay_with_their_rows() {
         };
         seen.borrow_mut().push(state.flatten_all()?.to_vec1::<f64>()?);
         let halt = x.flatten_all()?.to_vec1::<f64>()?.iter().map(|row| 1.0 / (1.0 + row)).collect();
-        Ok(Pass { logits: Tensor::zeros((x.dim(0)?, 2), DType::F32, &Device::Cpu)?, state: Some(state), halt: Some(halt) })
+        Ok(Pass {
+            logits: Tensor::zeros((x.dim(0)?, 2), DType::F32, &Device::Cpu)?,
+            state: Some(state),
+            halt: Some(halt),
+        })
     };
     let halted = Halting::new(pass, Halt::Act { epsilon: 1e-9 }, 10).unwrap().run(&batch(3)).unwrap();
     assert_eq!(halted.passes, [1, 2, 3]);
@@ -84,7 +96,8 @@ fn states_stay_with_their_rows() {
 fn what_cannot_be_is_refused() {
     let p = vec![vec![[0.5, 0.5]; 2]];
     let says = |halt, at_most, halting: &[Vec<f64>], what: &str| {
-        let result = Halting::new(table(&p, halting), halt, at_most).and_then(|halting| halting.run(&batch(1)));
+        let result =
+            Halting::new(table(&p, halting), halt, at_most).and_then(|halting| halting.run(&batch(1)));
         let error = result.unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     };
@@ -98,5 +111,10 @@ fn what_cannot_be_is_refused() {
     };
     let error = Halting::new(none, Halt::Act { epsilon: 0.1 }, 2).unwrap().run(&batch(1)).unwrap_err();
     assert!(error.to_string().contains("gave none"), "{error}");
-    assert!(Halting::new(none, Halt::Confident { bound: 0.9 }, 2).unwrap().run(&batch(1).narrow(0, 0, 0).unwrap()).is_err());
+    assert!(
+        Halting::new(none, Halt::Confident { bound: 0.9 }, 2)
+            .unwrap()
+            .run(&batch(1).narrow(0, 0, 0).unwrap())
+            .is_err()
+    );
 }

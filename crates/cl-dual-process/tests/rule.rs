@@ -22,7 +22,8 @@ fn specialist(n: usize, seed: u64) -> Specialist {
         // The two classes of a pair are hard to tell apart, and pairs are not.
         for class in 0..4 {
             let near = if class / 2 == label / 2 { 3.0 } else { 0.0 };
-            logits.push((near + if class == label { sharp } else { 0.0 } + rng.random_range(-1.0..1.0)) as f32);
+            logits
+                .push((near + if class == label { sharp } else { 0.0 } + rng.random_range(-1.0..1.0)) as f32);
         }
         labels.push(label as u32);
         second.push(label >= 2 || rng.random::<bool>());
@@ -40,7 +41,9 @@ fn quick() -> LearnedRuleConfig {
 fn a_specialist_is_asked_for_what_it_knows() {
     let (held, test) = (specialist(2000, 0), specialist(2000, 1));
     let config = LearnedRuleConfig { epochs: 60, batch: 32, weight_decay: 0.0, ..Default::default() };
-    let rule = LearnedRule::fit(&held.first, &held.labels, &held.second, config, &mut cl_core::rng(0, "rule")).unwrap();
+    let rule =
+        LearnedRule::fit(&held.first, &held.labels, &held.second, config, &mut cl_core::rng(0, "rule"))
+            .unwrap();
     let right = cl_dual_process::right(&test.first.logits, &test.labels).unwrap();
     let area = |scores: Vec<f64>| normalised_area(&scores, &right, &test.second).unwrap();
     let learned = area(rule.scores(&test.first).unwrap());

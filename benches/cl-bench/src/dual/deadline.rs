@@ -118,7 +118,8 @@ impl Tally {
     }
 
     fn add(&self, mode: &str, add: &mut impl FnMut(&str, f64)) {
-        let counts = [("second", self.second), ("asked", self.asked), ("late", self.late), ("missed", self.missed)];
+        let counts =
+            [("second", self.second), ("asked", self.asked), ("late", self.late), ("missed", self.missed)];
         for (name, count) in counts {
             add(&format!("{mode}.{name}"), count as f64);
         }

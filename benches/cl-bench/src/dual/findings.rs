@@ -67,14 +67,14 @@ const NOTES: &[&str] = &[
 ];
 
 /// A mean over seeds, and half of its 95 % interval (Student's t).
-struct Interval {
-    mean: f64,
-    half: f64,
+pub(super) struct Interval {
+    pub mean: f64,
+    pub half: f64,
 }
 
 impl Interval {
     /// None for a single number.
-    fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         /// The 97.5 % quantiles of t, from one degree of freedom on.
         const T: [f64; 9] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];
         let n = values.len() as f64;
@@ -114,8 +114,17 @@ impl Found<'_> {
 
     fn arbiters(&self, part: Part) -> Section {
         let columns = [
-            "arbiter", "A", "A at equal cost", "AUROC, 1 wrong", "AUROC, 2 helps", "AURC", "E-AURC", "at 5 %", "at 10 %",
-            "at 20 %", "at 30 %",
+            "arbiter",
+            "A",
+            "A at equal cost",
+            "AUROC, 1 wrong",
+            "AUROC, 2 helps",
+            "AURC",
+            "E-AURC",
+            "at 5 %",
+            "at 10 %",
+            "at 20 %",
+            "at 30 %",
         ];
         let three = |x: f64| format!("{x:.3}");
         let four = |x: f64| format!("{x:.4}");
@@ -135,8 +144,9 @@ impl Found<'_> {
             open(cells)
         });
         let [one, two] = [0, 1].map(|at| self.cell(part, "accuracy", at, percent));
-        let mut series: Vec<Series> =
-            [MAX_SOFTMAX, LEARNED].map(|at| self.series(part, NAMES[at], &format!("curve.{}", ARBITERS[at]))).into();
+        let mut series: Vec<Series> = [MAX_SOFTMAX, LEARNED]
+            .map(|at| self.series(part, NAMES[at], &format!("curve.{}", ARBITERS[at])))
+            .into();
         series.push(Series { theory: true, ..self.series(part, "oracle", "curve.oracle") });
         let ends = self.mean(part, "accuracy", 0).zip(self.mean(part, "accuracy", 1));
         series.extend(ends.map(|(one, two)| Series {
@@ -147,15 +157,18 @@ impl Found<'_> {
         let (heading, about) = match part {
             Part::Clean | Part::Deadline => ("Clean", "as they are"),
             Part::Noise => ("Label noise", "30 % of the labels that are learned from drawn anew"),
-            Part::ClassNoise => {
-                ("Label noise in half of the classes", "30 % of the labels of half of the classes drawn anew, in the test too")
-            }
+            Part::ClassNoise => (
+                "Label noise in half of the classes",
+                "30 % of the labels of half of the classes drawn anew, in the test too",
+            ),
             Part::Rotation => ("Rotation", "images turned by up to 60° to either side, networks as before"),
         };
         Section {
             heading,
             grid: Grid {
-                caption: format!("{heading}: {about}. System 1 has {one} % right, System 2 {two} %; accuracies in %"),
+                caption: format!(
+                    "{heading}: {about}. System 1 has {one} % right, System 2 {two} %; accuracies in %"
+                ),
                 columns: columns.iter().enumerate().map(|(at, name)| column(at, name)).collect(),
                 lines: lines.collect(),
             },
@@ -183,13 +196,14 @@ impl Found<'_> {
         columns.extend(at.iter().map(|point| Column::numbers(format!("{} % answered", 2 * point))));
         let lines = (0..ARBITERS.len()).map(|arbiter| {
             let risk = format!("risk.{}", ARBITERS[arbiter]);
-            let risks = at.iter().map(|&point| self.cell(Part::Clean, &risk, point, |x| format!("{:.2}", 100.0 * x)));
+            let risks =
+                at.iter().map(|&point| self.cell(Part::Clean, &risk, point, |x| format!("{:.2}", 100.0 * x)));
             open([NAMES[arbiter].to_owned()].into_iter().chain(risks).collect())
         });
-        let [t, before, after] = [("temperature", 0), ("calibration_error", 0), ("calibration_error", 1)].map(
-            |(name, at)| self.cell(Part::Clean, name, at, |x| format!("{x:.3}")),
-        );
-        let series = [MAX_SOFTMAX, LEARNED].map(|at| self.series(Part::Clean, NAMES[at], &format!("risk.{}", ARBITERS[at])));
+        let [t, before, after] = [("temperature", 0), ("calibration_error", 0), ("calibration_error", 1)]
+            .map(|(name, at)| self.cell(Part::Clean, name, at, |x| format!("{x:.3}")));
+        let series = [MAX_SOFTMAX, LEARNED]
+            .map(|at| self.series(Part::Clean, NAMES[at], &format!("risk.{}", ARBITERS[at])));
         Section {
             heading: "System 1 alone, where it may decline",
             grid: Grid {
@@ -232,7 +246,8 @@ impl Found<'_> {
     }
 
     fn chosen(&self, parts: &[Part]) -> Section {
-        let names = ["data", "arbiter", "deferred for 18 %", "accuracy", "deferred for System 2 − 0.1", "accuracy"];
+        let names =
+            ["data", "arbiter", "deferred for 18 %", "accuracy", "deferred for System 2 − 0.1", "accuracy"];
         let columns: Vec<Column> = names
             .iter()
             .enumerate()
@@ -249,7 +264,9 @@ impl Found<'_> {
                 lines.push(open(cells));
             }
         }
-        let caption = "Thresholds chosen on held-out rows: what a cascade defers of the test set, and its accuracy, %".into();
+        let caption =
+            "Thresholds chosen on held-out rows: what a cascade defers of the test set, and its accuracy, %"
+                .into();
         plain("Thresholds chosen beforehand", Grid { caption, columns, lines })
     }
 
@@ -260,7 +277,15 @@ impl Found<'_> {
 
     fn deadlines(&self) -> Section {
         let columns = [
-            "System 2", "deadline", "deadline, µs", "p50, µs", "p99, µs", "System 2 asked", "its answer", "late", "late without System 2",
+            "System 2",
+            "deadline",
+            "deadline, µs",
+            "p50, µs",
+            "p99, µs",
+            "System 2 asked",
+            "its answer",
+            "late",
+            "late without System 2",
             "missed",
         ];
         let micros = |x: f64| format!("{:.1}", 1e6 * x);
@@ -268,7 +293,9 @@ impl Found<'_> {
         let milliseconds = |seconds: &f64| format!("{} ms", 1e3 * seconds);
         let line = |mode: &str, what: &str, at: usize, name: String, until: String, alone: String| {
             let mut cells = vec![what.to_owned(), name, until];
-            cells.extend(["p50", "p99"].map(|n| self.cell(Part::Deadline, &format!("{mode}.{n}"), at, micros)));
+            cells.extend(
+                ["p50", "p99"].map(|n| self.cell(Part::Deadline, &format!("{mode}.{n}"), at, micros)),
+            );
             let sum = |n: &str| self.sum(&format!("{mode}.{n}"), at).map_or_else(|| "not run".into(), whole);
             cells.extend(["asked", "second", "late"].map(sum));
             cells.extend([alone, sum("missed")]);
@@ -299,7 +326,11 @@ impl Found<'_> {
                 "Deadlines. System 1 takes {median} µs for an image, {p99} at its 99th percentile, System 2 {second}. {requests} requests for \
                  each deadline and seed (2000 where System 2 works), every one of which would be sent on; counted over all seeds"
             ),
-            columns: columns.iter().enumerate().map(|(at, name)| if at < 2 { Column::words(*name) } else { column(at, name) }).collect(),
+            columns: columns
+                .iter()
+                .enumerate()
+                .map(|(at, name)| if at < 2 { Column::words(*name) } else { column(at, name) })
+                .collect(),
             lines,
         };
         plain("Deadlines", grid)
@@ -322,7 +353,10 @@ impl Found<'_> {
                 "learned rule: a larger area than maximum softmax, at equal cost".into(),
                 "A of 0.76 or more",
                 areas[0].zip(areas[1]).map(|(ours, theirs)| {
-                    (format!("{ours:.3}; maximum softmax {theirs:.3}, and {BASELINE} as measured before"), ours >= 0.76)
+                    (
+                        format!("{ours:.3}; maximum softmax {theirs:.3}, and {BASELINE} as measured before"),
+                        ours >= 0.76,
+                    )
                 }),
             );
             let shares = self.of_seeds(Part::Clean, "share_for_98.2", LEARNED);
@@ -332,13 +366,19 @@ impl Found<'_> {
                 "with every seed",
                 shares.map(|shares| {
                     let most = shares.iter().fold(0.0_f64, |most, &share| most.max(share));
-                    (format!("with {} % deferred, {} % at most", percent(mean(&shares)), percent(most)), most <= 0.2)
+                    (
+                        format!("with {} % deferred, {} % at most", percent(mean(&shares)), percent(most)),
+                        most <= 0.2,
+                    )
                 }),
             );
             let [share, accuracy] = [0, 1].map(|which| self.mean(Part::Clean, "for_share.learned", which));
             claim(
                 "our aim",
-                format!("the same with a threshold chosen on held-out rows, for {:.0} % deferral", 100.0 * SHARE),
+                format!(
+                    "the same with a threshold chosen on held-out rows, for {:.0} % deferral",
+                    100.0 * SHARE
+                ),
                 "on the mean, 98.2 % or more with 20 % or less",
                 share.zip(accuracy).map(|(share, accuracy)| {
                     let found = format!("{} % with {} % deferred", percent(accuracy), percent(share));
@@ -349,15 +389,14 @@ impl Found<'_> {
         for &part in parts {
             let source = match part {
                 Part::Clean => "our aim",
-                _ => "Jitkrittum et al. 2023, section 4",
+                _ => "Jitkrittum et al. 2023",
             };
             claim(
                 source,
                 format!("{part}: the learned rule is better than maximum softmax, at equal cost"),
                 "a difference in A whose 95 % interval over seeds is above 0",
-                self.difference(part).map(|Interval { mean, half }| {
-                    (format!("{mean:+.3} ± {half:.3}"), mean - half > 0.0)
-                }),
+                self.difference(part)
+                    .map(|Interval { mean, half }| (format!("{mean:+.3} ± {half:.3}"), mean - half > 0.0)),
             );
         }
         if self.protocol.parts.contains(&Part::Deadline) {
@@ -382,7 +421,8 @@ impl Found<'_> {
                 "at each of the deadlines, not more than a thousandth of the requests more",
                 sums("forever.late").zip(sums("late_alone")).map(|(late, alone)| {
                     let pairs: Vec<(f64, f64)> = late.into_iter().zip(alone).collect();
-                    let found: Vec<String> = pairs.iter().map(|(late, alone)| format!("{late:.0} ({alone:.0})")).collect();
+                    let found: Vec<String> =
+                        pairs.iter().map(|(late, alone)| format!("{late:.0} ({alone:.0})")).collect();
                     let holds = pairs.iter().all(|(late, alone)| *late <= alone + 1e-3 * all as f64);
                     (format!("late of {all}, and alone: {}", found.join(", ")), holds)
                 }),

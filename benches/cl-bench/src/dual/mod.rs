@@ -75,7 +75,7 @@ pub enum Part {
     Clean,
     /// Labels drawn anew by chance in what is trained on and held out, of all classes; those of the test are right.
     Noise,
-    /// Labels drawn anew by chance everywhere, of half of the classes (Jitkrittum et al. 2023, section 4.2).
+    /// Labels drawn anew by chance everywhere, of half of the classes (as Jitkrittum et al. 2023 have it).
     ClassNoise,
     /// Networks that were trained on upright images; what is held out and tested is turned, each image by an angle of its own.
     Rotation,

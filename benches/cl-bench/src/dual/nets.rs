@@ -204,8 +204,7 @@ impl Answers {
         let [logits, features, second] = &parts;
         let (logits, second) = (Tensor::cat(logits, 0)?, Tensor::cat(second, 0)?);
         let labels = samples.labels()?;
-        let right =
-            [cl_dual_process::right(&logits, &labels)?, cl_dual_process::right(&second, &labels)?];
+        let right = [cl_dual_process::right(&logits, &labels)?, cl_dual_process::right(&second, &labels)?];
         let first = First { x: samples.x.clone(), logits, features: Some(Tensor::cat(features, 0)?) };
         Ok(Self { first, labels, right })
     }

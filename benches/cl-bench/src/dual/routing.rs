@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use cl_core::{Result, rng};
-use cl_dual_process::calibrate::{
-    calibration_error, threshold_for_accuracy, threshold_for_share,
-};
+use cl_dual_process::calibrate::{calibration_error, threshold_for_accuracy, threshold_for_share};
 use cl_dual_process::curve::{auroc, normalised_area_at_cost};
 use cl_dual_process::{
-    Arbiter, Budget, ByRef, Cascade, Confidence, Costs, DeferralCurve, First, LearnedRule, RiskCoverage, Score,
-    Temperature, Threshold, right,
+    Arbiter, Budget, ByRef, Cascade, Confidence, Costs, DeferralCurve, First, LearnedRule, RiskCoverage,
+    Score, Temperature, Threshold, right,
 };
 
 use super::Protocol;
@@ -47,7 +45,6 @@ pub fn measure(fast: &Fast, slow: &Cnn, split: &Split, protocol: &Protocol, seed
     let confidence = [Confidence::MaxSoftmax, Confidence::Margin, Confidence::Entropy];
     let learned = |first: &First| rule.scores(first);
     let scores = |answers: &Answers| -> Result<Vec<Vec<f64>>> {
-        
         let known = confidence.iter().map(|confidence| confidence.scores(&answers.first));
         known.chain([rule.scores(&answers.first)]).collect()
     };
