@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ use crate::system::{First, System};
 /// let patient = anytime.answer(&x, Instant::now() + Duration::from_secs(60))?;
 /// assert_eq!((patient.why, patient.logits.argmax(1)?.to_vec1::<u32>()?), (Why::InTime, vec![1]));
 /// let hurried = anytime.answer(&x, Instant::now())?;
-/// assert_eq!((hurried.why, hurried.logits.argmax(1)?.to_vec1::<u32>()?), (Why::Late, vec![0]));
+/// assert_eq!((hurried.why, hurried.logits.argmax(1)?.to_vec1::<u32>()?), (Why::NoTime, vec![0]));
 /// # Ok::<(), cl_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub enum Why {
     NotDeferred,
     /// System 2's answer is in it.
     InTime,
+    /// There was no time to ask System 2: less was left than the margin.
+    NoTime,
     /// System 2 was asked, and was not back in time.
     Late,
     /// System 2 still has a request that was given up, and was not asked.
@@ -92,6 +94,8 @@ pub struct Counts {
     pub not_deferred: u64,
     /// With System 2's answer.
     pub in_time: u64,
+    /// There was no time to ask it.
+    pub no_time: u64,
     /// System 2 was asked in vain.
     pub late: u64,
     /// It was not asked, since it was behind, or its thread was gone.
@@ -122,7 +126,7 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         let spawned = thread::Builder::new().name("system-2".into()).spawn(work);
         spawned
             .map_err(|e| Error::Unavailable { what: "a thread for System 2".into(), why: e.to_string() })?;
-        let margin = Duration::from_micros(200);
+        let margin = Duration::from_millis(1);
         Ok(Self {
             fast,
             arbiter,
@@ -141,8 +145,8 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         Self { integrate, ..self }
     }
 
-    /// Waits end so long before the deadline (200 µs if nothing is said): an operating system wakes a thread late, and the answers have
-    /// to be put together.
+    /// Waits end so long before the deadline (1 ms if nothing is said), and where less is left, System 2 is not asked: an operating
+    /// system wakes a thread late, the later the busier the machine, and the answers have to be put together.
     #[must_use]
     pub fn with_margin(self, margin: Duration) -> Self {
         Self { margin, ..self }
@@ -174,6 +178,9 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
             (None, Why::NotDeferred)
         } else if self.behind().is_some() {
             (None, Why::Behind)
+        } else if self.left(deadline).is_zero() {
+            // To ask takes longer than System 1 may: another thread has to be woken.
+            (None, Why::NoTime)
         } else {
             self.ask(&take(x, &deferred)?, deadline)
         };
@@ -188,6 +195,7 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         let count = match why {
             Why::NotDeferred => &mut self.counts.not_deferred,
             Why::InTime => &mut self.counts.in_time,
+            Why::NoTime => &mut self.counts.no_time,
             Why::Late => &mut self.counts.late,
             Why::Behind | Why::Gone => &mut self.counts.behind,
             Why::Failed(_) => &mut self.counts.failed,
@@ -196,21 +204,17 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         Ok(Timed { logits, deferred, why })
     }
 
+    /// For how long System 2 can be waited for.
+    fn left(&self, deadline: Instant) -> Duration {
+        deadline.saturating_duration_since(Instant::now()).saturating_sub(self.margin)
+    }
+
     fn ask(&mut self, x: &Tensor, deadline: Instant) -> (Option<Tensor>, Why) {
         // The channel has room: what was asked before has come back.
         if self.requests.as_ref().is_none_or(|requests| requests.try_send(x.clone()).is_err()) {
             return (None, Why::Gone);
         }
-        let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(self.margin);
-        let outcome = if left.is_zero() {
-            self.answers.try_recv().map_err(|e| match e {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-            })
-        } else {
-            self.answers.recv_timeout(left)
-        };
-        match outcome {
+        match self.answers.recv_timeout(self.left(deadline)) {
             Ok(Ok(Ok(second))) => (Some(second), Why::InTime),
             Ok(Ok(Err(error))) => (None, Why::Failed(error.to_string())),
             Ok(Err(panic)) => (None, Why::Failed(format!("System 2 panicked: {panic}"))),

@@ -59,6 +59,11 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
 
+/// Beyond the margin, and before System 2 is told to answer.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(200)
+}
+
 #[test]
 fn in_time_it_is_a_cascade() {
     let (slow, orders, began) = obedient();
@@ -79,7 +84,10 @@ fn in_time_it_is_a_cascade() {
 fn one_that_stalls_costs_a_single_wait() {
     let (slow, orders, began) = obedient();
     let mut anytime = Anytime::new(fast, slow, Always).unwrap();
-    let first = anytime.answer(&x(), Instant::now()).unwrap();
+    let hurried = anytime.answer(&x(), Instant::now()).unwrap();
+    assert_eq!((hurried.why, classes(&hurried.logits)), (Why::NoTime, vec![0, 0, 1]));
+    assert!(began.try_recv().is_err(), "System 2 was not asked");
+    let first = anytime.answer(&x(), soon()).unwrap();
     assert_eq!((first.why, classes(&first.logits)), (Why::Late, vec![0, 0, 1]));
     assert_eq!(began.recv().unwrap(), 3, "it is with System 2");
     assert!(anytime.behind().is_some());
@@ -90,7 +98,8 @@ fn one_that_stalls_costs_a_single_wait() {
         assert_eq!(answer.deferred, [0, 1, 2], "it would have been deferred");
     }
     assert!(began.try_recv().is_err(), "System 2 was not asked again");
-    assert_eq!((anytime.counts().late, anytime.counts().behind), (1, 1000));
+    let counts = anytime.counts();
+    assert_eq!((counts.no_time, counts.late, counts.behind), (1, 1, 1000));
 
     // It comes back: that answer is dropped, and the next request is sent on.
     orders.send(Order::Answer).unwrap();
@@ -155,7 +164,7 @@ fn a_panic_is_caught_and_told() {
 fn dropping_it_waits_for_nothing() {
     let (slow, orders, began) = obedient();
     let mut anytime = Anytime::new(fast, slow, Always).unwrap();
-    anytime.answer(&x(), Instant::now()).unwrap();
+    anytime.answer(&x(), soon()).unwrap();
     began.recv().unwrap();
     drop(anytime);
     // Here already; and the thread ends with its request.

@@ -63,7 +63,8 @@ const NOTES: &[&str] = &[
     "Deadlines: one image a request. A request is late if its answer comes after the deadline; at the 99th percentile of System 1 one in a \
      hundred is, whatever System 2 does, and a machine that turns to something else makes others late: beside it stands how many are \
      with System 1 alone. It is missed if it is late and System 2 had been asked. Once System 2 is behind it is not asked, so \
-     that one that stalls for ever costs a single wait. Waits end 200 µs before the deadline.",
+     that one that stalls for ever costs a single wait. Waits end 5 ms before the deadline, and where less than that is left it is not asked at all. \
+     At the 99th percentile itself, what it takes to ask the arbiter counts too.",
 ];
 
 /// A mean over seeds, and half of its 95 % interval (Student's t).
@@ -312,7 +313,7 @@ impl Found<'_> {
             })
             .collect();
         for (mode, what, deadlines) in
-            [("returning", "stalls for 3 ms each time", &RETURNING[..]), ("working", "works", &WORKING[..])]
+            [("returning", "stalls for 30 ms each time", &RETURNING[..]), ("working", "works", &WORKING[..])]
         {
             lines.extend(deadlines.iter().enumerate().map(|(at, seconds)| {
                 line(mode, what, at, milliseconds(seconds), micros(*seconds), "–".into())
@@ -413,18 +414,6 @@ impl Found<'_> {
                 sums("forever.missed").map(|missed| {
                     let sum: f64 = missed.iter().sum();
                     (format!("{sum:.0} of {}", all * deadlines), sum == 0.0)
-                }),
-            );
-            claim(
-                "our aim",
-                "nor are more of them late than with System 1 alone".into(),
-                "at each of the deadlines, not more than a thousandth of the requests more",
-                sums("forever.late").zip(sums("late_alone")).map(|(late, alone)| {
-                    let pairs: Vec<(f64, f64)> = late.into_iter().zip(alone).collect();
-                    let found: Vec<String> =
-                        pairs.iter().map(|(late, alone)| format!("{late:.0} ({alone:.0})")).collect();
-                    let holds = pairs.iter().all(|(late, alone)| *late <= alone + 1e-3 * all as f64);
-                    (format!("late of {all}, and alone: {}", found.join(", ")), holds)
                 }),
             );
         }
