@@ -1,5 +1,4 @@
-//! `cargo xtask bench per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `src-sleep`, `motion-online` and `sleep-priorities`: suites with
-//! a report of their own.
+//! `cargo xtask bench per-cliffwalk`, `hopfield-capacity`, `dual-mnist`, `src-sleep` and others: suites with a report of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use cl_bench::cliffwalk;
+use cl_bench::dual;
 use cl_bench::experiment::{self, Done, Experiment};
 use cl_bench::hopfield::{capacity, mnist};
 use cl_bench::sleep::{motion, priorities, src_sleep};
@@ -16,7 +16,7 @@ use cl_bench::sleep::{motion, priorities, src_sleep};
 type Run = fn(Option<u64>, &Path, &AtomicBool) -> cl_core::Result<Done>;
 
 /// Their names, what they are, and how they are run.
-pub const STUDIES: [(&str, &str, Run); 6] = [
+pub const STUDIES: [(&str, &str, Run); 8] = [
     (cliffwalk::NAME, "updates that prioritized replay needs", run_cliffwalk),
     (
         capacity::Protocol::NAME,
@@ -39,6 +39,12 @@ pub const STUDIES: [(&str, &str, Run); 6] = [
         "priorities of consolidation: what each is good for",
         run::<priorities::Protocol>,
     ),
+    (
+        dual::Mnist::NAME,
+        "which digits a small network should send on to a larger one, and deadlines",
+        run::<dual::Mnist>,
+    ),
+    (dual::Fashion::NAME, "the same for articles of clothing", run::<dual::Fashion>),
 ];
 
 fn say(line: &str) {

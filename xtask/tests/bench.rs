@@ -81,6 +81,9 @@ fn the_list_names_every_suite() {
         "hopfield-mnist",
         "src-sleep",
         "motion-online",
+        "sleep-priorities",
+        "dual-mnist",
+        "dual-fashion",
     ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }

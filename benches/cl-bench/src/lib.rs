@@ -15,6 +15,7 @@
 //! | [`cliffwalk`] | how many updates replay needs, by what decides what is replayed |
 //! | [`hopfield`] | what associative memories hold, beside what theory says |
 //! | [`sleep`] | what sleep is good for |
+//! | [`dual`] | two systems: which rows a small network should send on to a larger one, and deadlines |
 //! | [`experiment`] | what suites have in common that measure something else than accuracies |
 //! | [`sequences`] | what networks with a memory learn: copying, associative recall, bAbI |
 //! | [`speed`] | our training steps beside PyTorch's and Avalanche's, our replay buffer beside Flashbax and others |
@@ -25,6 +26,7 @@ mod class_orders;
 pub mod cliffwalk;
 pub mod clock;
 pub mod diagnosis;
+pub mod dual;
 pub mod experiment;
 pub mod hopfield;
 mod images;

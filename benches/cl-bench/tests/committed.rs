@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use cl_bench::cliffwalk::{self, Findings, Protocol};
+use cl_bench::dual;
 use cl_bench::experiment::{self, Experiment};
 use cl_bench::hopfield::{capacity, mnist};
 use cl_bench::published::Verdict;
@@ -327,6 +328,16 @@ fn motion_online() {
 #[test]
 fn sleep_priorities() {
     check_experiment::<priorities::Protocol>(&[]);
+}
+
+#[test]
+fn dual_mnist() {
+    check_experiment::<dual::Mnist>(&[]);
+}
+
+#[test]
+fn dual_fashion() {
+    check_experiment::<dual::Fashion>(&[]);
 }
 
 /// The committed runs of a suite of sequences: each row with all its seeds, nothing missed of what is asked but what is known to
