@@ -1,6 +1,6 @@
 //! What small-batch training needs and candle-nn lacks: layers in one node of the graph, optimizers in
 //! place whose state can be saved, gradients per sample without a loop, convolutions whose gradients are
-//! right.
+//! right, activations that are computed again instead of kept.
 //!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};
@@ -19,6 +19,7 @@
 //! # Ok::<(), cl_core::Error>(())
 //! ```
 
+mod checkpoint;
 mod conv;
 mod factored;
 mod linear;
@@ -28,6 +29,7 @@ mod optim;
 mod per_sample;
 mod unrolled;
 
+pub use checkpoint::checkpoint;
 pub use conv::{Conv2d, Conv2dConfig, MaxPool2d, conv2d, conv2d_relu, max_pool2d};
 pub use factored::Factored;
 pub use linear::Linear;

@@ -289,6 +289,25 @@ fn segments_that_are_gone_or_damaged() {
 }
 
 #[test]
+fn a_reader_can_wait_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = History::with_segments(dir.path(), schema(), 1).unwrap();
+    let mut reader = HistoryReader::open(dir.path()).unwrap();
+    reader.sync().unwrap();
+    (0..3).for_each(|_| append(&mut history, 2));
+    reader.refresh().unwrap();
+    reader.sync().unwrap();
+    check(&reader.read(0..6).unwrap(), 0..6);
+    let last = segments(dir.path()).pop().unwrap();
+    fs::remove_file(&last).unwrap();
+    let error = reader.sync().unwrap_err();
+    assert!(
+        matches!(error, Error::Io { .. }) && error.to_string().contains(last.to_str().unwrap()),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("a").join("b");

@@ -18,6 +18,7 @@
 //! | [`PatternSeparation`] | codes for a fast memory that are less alike than what they stand for |
 //! | [`Hippocampus`] | episodes, replayed forward and backward |
 //! | [`Prototypes`] | semantic memory: what many episodes have in common |
+//! | [`service`] | a model that serves predictions while it sleeps in the background, and survives a kill |
 //! | [`interference`] | how much learning one thing would harm another |
 //!
 //! A night over a day's experiences, some of which mattered:
@@ -53,6 +54,7 @@ mod prototypes;
 mod replay;
 mod schedule;
 mod separation;
+pub mod service;
 mod sleep;
 mod slow;
 mod spiking;

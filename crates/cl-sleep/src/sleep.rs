@@ -202,8 +202,9 @@ impl Sleep {
         if let Some(Converged { window, tolerance }) = self.converged
             && (window == 0 || !tolerance.is_finite())
         {
-            let why =
-                format!("a window of {window} cycles and a tolerance of {tolerance}: both must be positive");
+            let why = format!(
+                "a window of {window} cycles and a tolerance of {tolerance}: one or more, and finite"
+            );
             return Err(Error::invalid("convergence of a sleep", why));
         }
         if let Some(Fading { rate, forget_below }) = self.fading

@@ -1,6 +1,7 @@
 //! Reading what was appended.
 
 use std::{
+    fs::OpenOptions,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -67,6 +68,17 @@ impl HistoryReader {
     pub fn refresh(&mut self) -> Result<Range<u64>> {
         self.find_end()?;
         Ok(self.steps())
+    }
+
+    /// Waits until everything that it sees is on the disk, whoever wrote it, and holds nobody up who writes more.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it does not get there.
+    pub fn sync(&self) -> Result<()> {
+        // The segments before the last are there since the next was begun.
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        let file = OpenOptions::new().write(true).open(last.path());
+        file.and_then(|file| file.sync_all()).map_err(Error::io(last.path()))
     }
 
     /// Looks for new segments, and for records in the last. Returns the bytes behind the last whole one.
