@@ -21,7 +21,7 @@ use crate::watch::Terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The suite, `per-cliffwalk`, `hopfield-capacity`, `hopfield-mnist`, `dual-mnist`, `dual-fashion`, `dnc-copy`, `dnc-recall`, `babi`, `babi-20`, or a contest of speed
+    /// A suite: what --list names, or a contest of speed
     #[arg(default_value = "split-digits")]
     suite: String,
     /// Only this scenario: task, domain or class

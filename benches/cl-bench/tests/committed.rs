@@ -320,9 +320,11 @@ fn src_sleep() {
     check_experiment::<src_sleep::Protocol>(&["no sleep takes anything, the first included"]);
 }
 
+/// One forecaster of two learners does not beat the strongest of those that are always awake.
 #[test]
 fn motion_online() {
-    check_experiment::<motion::Protocol>(&[]);
+    let missed = ["past regimes: the same forecaster errs less than ER that takes as many steps"];
+    check_experiment::<motion::Protocol>(&missed);
 }
 
 #[test]

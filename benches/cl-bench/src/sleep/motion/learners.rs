@@ -48,14 +48,17 @@ impl Learner {
     pub fn new(protocol: &Protocol, part: Part, seed: u64) -> Result<Self> {
         let awake = |rate, times, memory| -> Result<Self> {
             let net = Forecaster::new(&protocol.hidden, rate, seed)?;
-            Ok(Self::Awake(Box::new(Awake { net, times, memory, replayed: protocol.batch })))
+            let (replayed, apart) = (protocol.batch, part == Part::ReplayApart);
+            Ok(Self::Awake(Box::new(Awake { net, times, memory, replayed, apart })))
         };
         let rates = protocol.rates;
         match part {
             Part::Online => awake(rates.online, 1, None),
             Part::Twice => awake(rates.online, 2, None),
             Part::Joint => awake(rates.joint, 1, None),
-            Part::Replay => awake(rates.replay, 1, Some(long_term(protocol.memory, seed)?)),
+            Part::Replay | Part::ReplayApart => {
+                awake(rates.replay, 1, Some(long_term(protocol.memory, seed)?))
+            }
             Part::Sleep => Ok(Self::Sleeper(Box::new(Sleeper::new(protocol, 0, seed)?))),
             Part::DualMemory => Ok(Self::Sleeper(Box::new(Sleeper::new(protocol, protocol.short, seed)?))),
         }
@@ -99,6 +102,8 @@ pub struct Awake {
     times: usize,
     memory: Option<Experiences>,
     replayed: usize,
+    /// Whether what is replayed is a step of its own.
+    apart: bool,
 }
 
 impl Awake {
@@ -111,7 +116,12 @@ impl Awake {
         } else {
             let kept = memory.by(&Uniform)?.draw(self.replayed)?;
             let [old_x, old_y] = columns(&kept)?;
-            self.net.learn(&Tensor::cat(&[x, old_x], 0)?, &Tensor::cat(&[y, old_y], 0)?)?;
+            if self.apart {
+                self.net.learn(x, y)?;
+                self.net.learn(old_x, old_y)?;
+            } else {
+                self.net.learn(&Tensor::cat(&[x, old_x], 0)?, &Tensor::cat(&[y, old_y], 0)?)?;
+            }
         }
         memory.add(&[x, y], &Tags::default())?;
         Ok(())

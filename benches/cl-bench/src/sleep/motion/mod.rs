@@ -109,6 +109,8 @@ pub enum Part {
     Twice,
     /// Experience replay from a reservoir, as many windows as come.
     Replay,
+    /// The same with what is replayed in a step of its own: as many steps as the sleepers take.
+    ReplayApart,
     /// A fast learner, and a slow one that is taught in sleep, from the same reservoir.
     Sleep,
     /// The same with a memory that is in part of the newest windows.
@@ -118,8 +120,15 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] =
-        [Self::Online, Self::Twice, Self::Replay, Self::Sleep, Self::DualMemory, Self::Joint];
+    const ALL: [Self; 7] = [
+        Self::Online,
+        Self::Twice,
+        Self::Replay,
+        Self::ReplayApart,
+        Self::Sleep,
+        Self::DualMemory,
+        Self::Joint,
+    ];
 
     /// By whom it forecasts.
     fn readouts(self) -> &'static [Readout] {
@@ -136,6 +145,7 @@ impl fmt::Display for Part {
             Self::Online => "online",
             Self::Twice => "online, twice",
             Self::Replay => "ER",
+            Self::ReplayApart => "ER, steps apart",
             Self::Sleep => "sleep",
             Self::DualMemory => "sleep, dual memory",
             Self::Joint => "joint",

@@ -61,6 +61,35 @@ fn a_run_is_a_function_of_its_seed() {
     }
 }
 
+/// Asked for windows that are kept themselves, and judged by the nearest alone, it is the better of both, window by window.
+#[test]
+fn the_chosen_learner_is_the_better_one_on_what_is_similar() {
+    let protocol = Protocol { neighbours: 1, ..small() };
+    let mut learner = Learner::new(&protocol, Part::DualMemory, 1).unwrap();
+    let mut rng = cl_core::rng(1, "scene");
+    let (mut by_fast, mut by_slow) = (0, 0);
+    for regime in Regime::ALL {
+        // Two nights, and half a day.
+        let scenes = (0..5).flat_map(|_| world::scene(regime, 8, &mut rng).unwrap());
+        let mut last = None;
+        for windows in scenes {
+            learner.experience(&windows).unwrap();
+            last = Some(windows);
+        }
+        let Windows { x, y } = last.unwrap();
+        let errors = |by| -> Vec<f32> {
+            let off = (learner.forecast(by, &x).unwrap() - &y).unwrap().sqr().unwrap().sum(1).unwrap();
+            off.to_vec1().unwrap()
+        };
+        let (fast, slow, chosen) = (errors(Readout::Fast), errors(Readout::Slow), errors(Readout::Chosen));
+        for ((fast, slow), chosen) in fast.into_iter().zip(slow).zip(chosen) {
+            assert_eq!(chosen, fast.min(slow));
+            (by_fast, by_slow) = (by_fast + u32::from(fast < slow), by_slow + u32::from(slow < fast));
+        }
+    }
+    assert!(by_fast > 0 && by_slow > 0, "{by_fast} {by_slow}");
+}
+
 #[test]
 fn regimes_come_back_and_do_not_follow_themselves() {
     for seed in 0..50 {
