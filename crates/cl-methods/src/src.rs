@@ -10,6 +10,7 @@ use cl_sleep::{SpikingConfig, SpikingInput, SpikingSleep, Window};
 use rand::RngCore as _;
 use serde::{Deserialize, Serialize};
 
+use crate::train::accuracy;
 use crate::{Batch, Learner, Method};
 
 /// Its coefficients; by default those of Tadros et al. for MNIST and a network of 784-1200-1200-10.
@@ -20,8 +21,9 @@ pub struct Config {
     pub steps: usize,
     /// As many more after each further task. With none of either the network never sleeps.
     pub more: usize,
-    /// Steps of the first sleep, if not `steps`. There is nothing to bring back then, but the paper sleeps all the same.
-    pub first: Option<usize>,
+    /// The part of the accuracy on its training samples that the first task may lose to the first sleep, which has nothing to bring back:
+    /// of what the weights have changed in it, half is taken back as often as it must be. The paper takes nothing back.
+    pub first_cost: Option<f64>,
     /// Where input units may spike in a step; null for everywhere.
     pub window: Option<Window>,
     /// The fraction of hidden units that a training step leaves out.
@@ -35,7 +37,7 @@ impl Default for Config {
         Self {
             steps: 15_000,
             more: 5_000,
-            first: None,
+            first_cost: None,
             window: Some(Window::MNIST),
             dropout: 0.25,
             spiking: SpikingConfig::default(),
@@ -43,11 +45,14 @@ impl Default for Config {
     }
 }
 
+/// So often half is taken back before all is.
+const HALVINGS: usize = 8;
+
 #[derive(Serialize, Deserialize)]
 pub struct Src {
     steps: usize,
     more: usize,
-    first: Option<usize>,
+    first_cost: Option<f64>,
     window: Option<Window>,
     dropout: f64,
     sleep: SpikingSleep,
@@ -62,16 +67,22 @@ pub struct Src {
 
 impl Src {
     pub fn new(config: Config, seed: u64) -> Result<Self> {
-        let Config { steps, more, first, window, dropout, spiking } = config;
+        let Config { steps, more, first_cost, window, dropout, spiking } = config;
         if !(0.0..1.0).contains(&dropout) {
             return Err(Error::invalid("dropout", format!("{dropout} is not in [0, 1)")));
         }
         if let Some(window) = window {
             window.check()?;
         }
+        if let Some(cost) = first_cost.filter(|cost| !(0.0..=1.0).contains(cost)) {
+            return Err(Error::invalid(
+                "first_cost",
+                format!("{cost} is not a part of the accuracy, in [0, 1]"),
+            ));
+        }
         let (masks, spikes) = (cl_core::rng(seed, "dropout"), cl_core::rng(seed, "sleep"));
         let sleep = SpikingSleep::new(spiking)?;
-        Ok(Self { steps, more, first, window, dropout, sleep, sum: Vec::new(), seen: 0, masks, spikes })
+        Ok(Self { steps, more, first_cost, window, dropout, sleep, sum: Vec::new(), seen: 0, masks, spikes })
     }
 
     /// The weights, inputs first. The network's biases take no part.
@@ -150,6 +161,11 @@ impl Src {
         Ok(())
     }
 
+    /// On the training samples of a task.
+    fn accuracy(&self, learner: &Learner, task: &Task) -> Result<f64> {
+        accuracy(|x| self.predict(learner, task, x), &task.train, task.units)
+    }
+
     /// The largest activation of each layer on the samples of a task.
     fn largest(&self, net: &Mlp, task: &Task) -> Result<Vec<f64>> {
         /// So few that they stay in the caches.
@@ -197,10 +213,7 @@ impl Method for Src {
     }
 
     fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
-        let steps = match (learner.task, self.first) {
-            (0, Some(first)) => first,
-            (task, _) => self.steps + task * self.more,
-        };
+        let steps = self.steps + learner.task * self.more;
         if steps == 0 || self.seen == 0 {
             return Ok(());
         }
@@ -208,7 +221,25 @@ impl Method for Src {
         let rates: Vec<f32> = self.sum.iter().map(|sum| (sum / self.seen as f64) as f32).collect();
         let input = SpikingInput { rates: &rates, window: self.window };
         let weights = Self::weights(&learner.net)?;
+        let awake =
+            weights.iter().map(|weight| weight.as_detached_tensor().copy()).collect::<Result<Vec<_>, _>>()?;
+        let least = match self.first_cost.filter(|_| learner.task == 0) {
+            Some(cost) => Some(self.accuracy(learner, task)? - cost),
+            None => None,
+        };
         self.sleep.run(&weights, &largest, input, steps, &mut self.spikes)?;
+        let Some(least) = least else { return Ok(()) };
+        for _ in 0..HALVINGS {
+            if self.accuracy(learner, task)? >= least {
+                return Ok(());
+            }
+            for (weight, awake) in weights.iter().zip(&awake) {
+                weight.set(&((weight.as_detached_tensor() + awake)? * 0.5)?)?;
+            }
+        }
+        for (weight, awake) in weights.iter().zip(&awake) {
+            weight.set(awake)?;
+        }
         Ok(())
     }
 }
@@ -385,26 +416,36 @@ mod tests {
         assert!(error.contains("heads"), "{error}");
     }
 
-    /// The first sleep is as long as is said, the others as ever.
+    /// What the first sleep costs is taken back as far as it must be, on the line between the weights before and after; later sleeps
+    /// are as ever.
     #[test]
-    fn the_first_sleep_has_its_own_length() {
-        let after = |first: Option<usize>, steps: usize| {
+    fn the_first_sleep_costs_no_more_than_it_may() {
+        let after = |first_cost: Option<f64>| {
             let (tasks, mut learner) = (tasks(Scenario::Class, 2, 20), learner(Scenario::Class, 2));
             learner.optimizer.set_lr(0.05).unwrap();
-            let mut method = Src::new(Config { first, steps, ..config() }, 3).unwrap();
-            let mut asleep = Vec::new();
+            let mut method = Src::new(Config { first_cost, steps: 3000, ..config() }, 3).unwrap();
+            let mut lost = Vec::new();
             for (k, task) in tasks.iter().enumerate() {
                 learner.task = k;
-                for step in 0..5 {
+                for step in 0..30 {
                     method.observe(&mut learner, &batch(task, step, step + 9)).unwrap();
                 }
-                asleep.push(moved(&mut learner, |learner| method.end_task(learner, task).unwrap()));
+                let right = |method: &Src, learner: &Learner| {
+                    accuracy(|x| method.predict(learner, task, x), &task.train, task.units).unwrap()
+                };
+                let before = right(&method, &learner);
+                let asleep = moved(&mut learner, |learner| method.end_task(learner, task).unwrap());
+                lost.push((before - right(&method, &learner), asleep));
             }
-            asleep
+            lost
         };
-        let none = after(Some(0), 400);
-        assert!(none[0].iter().all(|moved| *moved == 0.0) && none[1].iter().any(|moved| *moved != 0.0));
-        assert_eq!(after(Some(150), 400)[0], after(None, 150)[0]);
-        assert_eq!(after(Some(400), 400), after(None, 400));
+        let (free, held) = (after(None), after(Some(0.01)));
+        assert!(free[0].0 > 0.02, "sleep costs something here: {}", free[0].0);
+        assert!(held[0].0 <= 0.01, "{}", held[0].0);
+        // All of one part of the way, or nothing.
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        let part = dot(&held[0].1, &free[0].1) / dot(&free[0].1, &free[0].1);
+        assert!(part < 1.0 && (part == 0.0 || (part.log2() - part.log2().round()).abs() < 1e-3), "{part}");
+        assert_eq!(after(Some(1.0)), free, "what may cost everything is as ever");
     }
 }

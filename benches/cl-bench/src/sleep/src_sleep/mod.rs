@@ -80,13 +80,13 @@ pub enum Part {
     Control,
     /// Task after task, and a sleep after each.
     Sleep,
-    /// The same without the first sleep, before which there is nothing to bring back.
-    FromSecond,
+    /// The same, where the first sleep, which has nothing to bring back, may cost half a point on the first task's training images.
+    HeldBack,
 }
 
 impl Part {
     fn sleeps(self) -> bool {
-        matches!(self, Self::Sleep | Self::FromSecond)
+        matches!(self, Self::Sleep | Self::HeldBack)
     }
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for Part {
             Self::Joint => "joint",
             Self::Control => "no sleep",
             Self::Sleep => "SRC",
-            Self::FromSecond => "SRC from the second task on",
+            Self::HeldBack => "SRC, first sleep held back",
         })
     }
 }
@@ -121,14 +121,14 @@ impl Experiment for Protocol {
     type Part = Part;
 
     fn parts(&self) -> Vec<Part> {
-        vec![Part::Joint, Part::Control, Part::Sleep, Part::FromSecond]
+        vec![Part::Joint, Part::Control, Part::Sleep, Part::HeldBack]
     }
 
     fn measure(&self, part: &Part, seed: u64) -> Result<Measured> {
         let stream = self.stream(*part)?;
         let mut config = self.method.clone();
-        if *part == Part::FromSecond {
-            config["first"] = json!(0);
+        if *part == Part::HeldBack {
+            config["first_cost"] = json!(0.005);
         }
         if !part.sleeps() {
             (config["steps"], config["more"]) = (json!(0), json!(0));

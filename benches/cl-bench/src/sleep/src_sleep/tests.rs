@@ -30,7 +30,7 @@ fn small_runs_are_pinned_and_the_report_is_this() {
     let done = experiment::run(&small(), 2, dir.path(), &GO, &mut |_| {}).unwrap();
     insta::assert_snapshot!("report", done.study.markdown().replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     let html = done.study.html().unwrap();
-    assert_eq!(html.matches("<svg").count(), 2, "a chart, for two screens");
+    assert_eq!(html.matches("<svg").count(), 4, "two charts, each for two screens");
     assert!(!html.contains("NaN"));
     // Once more: nothing is left to do, and the report is the same.
     let again = experiment::run(&small(), 2, dir.path(), &GO, &mut |_| {}).unwrap();
