@@ -16,7 +16,7 @@ use crate::{Batch, Learner, Method, Stored, Vitals};
 pub struct Config {
     /// Samples of earlier days that are kept, by reservoir sampling.
     pub memory: usize,
-    /// Samples of a day: all of them are kept until the night.
+    /// Samples of a day: all of them are kept until the night. A day that is not over when the stream ends has no night.
     pub day: usize,
     /// Steps of a night.
     pub cycles: usize,
@@ -104,9 +104,16 @@ impl Method for Cls {
 
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         learner.learn(batch)?;
-        self.today.add(&[&batch.samples.x, &batch.samples.y], &Tags::default())?;
-        if self.today.len() == self.today.capacity() {
-            self.sleep(learner, batch.units)?;
+        // A batch may be of two days, or of more.
+        let mut from = 0;
+        while from < batch.samples.len() {
+            let room = self.today.capacity() - self.today.len();
+            let part = batch.samples.slice(from..batch.samples.len().min(from + room))?;
+            self.today.add(&[&part.x, &part.y], &Tags::default())?;
+            from += part.len();
+            if self.today.len() == self.today.capacity() {
+                self.sleep(learner, batch.units)?;
+            }
         }
         Ok(())
     }
@@ -160,6 +167,18 @@ mod tests {
         let x = batch(&tasks[0], 0, 3).samples.x;
         let found = method.predict(&learner, &tasks[0], &x).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(found, method.slow.unwrap().predict(&x).unwrap().to_vec2::<f32>().unwrap());
+    }
+
+    /// Batches that do not fit into days are cut: nothing is lost.
+    #[test]
+    fn a_batch_may_be_of_several_days() {
+        let (tasks, mut learner) = (tasks(Scenario::Class, 1, 20), learner(Scenario::Class, 1));
+        learner.optimizer.set_lr(0.01).unwrap();
+        let mut method = Cls::new(Config { memory: 50, day: 6, cycles: 1, ..Config::default() }, 3).unwrap();
+        for (from, to, kept, waiting) in [(0, 4, 0, 4), (4, 9, 6, 3), (9, 28, 24, 4), (28, 30, 30, 0)] {
+            method.observe(&mut learner, &batch(&tasks[0], from, to)).unwrap();
+            assert_eq!((method.memory.len(), method.today.len()), (kept, waiting), "{from}..{to}");
+        }
     }
 
     /// The night is plain SGD on interleaved batches: the same sources of the same seed, by hand.

@@ -44,8 +44,8 @@ pub fn checkpoint(
 ) -> Result<Tensor> {
     let names = params.trainable().map(|param| param.name.clone()).collect();
     let vars: Vec<Var> = params.trainable().map(|param| param.var.clone()).collect();
-    // Nothing of this graph lives on.
-    let y = f(&x.detach())?.detach().contiguous()?;
+    // Nothing of this graph lives on, and what it gives may be a part of something: what an operation gives is a whole.
+    let y = f(&x.detach())?.detach().force_contiguous()?;
     // candle's operations take three tensors at most, and the parameters together would be a copy of them: each has a token of one
     // number in its place, through which its gradient comes back.
     let notes: Vec<Note> = vars.iter().map(|_| Note::default()).collect();

@@ -79,6 +79,20 @@ proptest! {
     }
 }
 
+/// What `f` gives may be a part of something larger, anywhere in it.
+#[test]
+fn a_part_is_the_part_that_it_is() {
+    let (layers, params) = stack(1, 4, DType::F32);
+    let x = Var::from_tensor(&input(5, 4, DType::F32)).unwrap();
+    let cut = |y: Tensor| y.narrow(0, 2, 2).unwrap();
+    let layer = layers[0].clone();
+    let y = checkpoint(&params, &x, move |x| Ok(cut(layer.forward(x)?))).unwrap();
+    let plain = cut(layers[0].forward(&x).unwrap());
+    assert_eq!(bits(&y), bits(&plain));
+    let [y, plain] = [y, plain].map(|y| y.sqr().unwrap().sum_all().unwrap().backward().unwrap());
+    assert_eq!(bits(y.get(&x).unwrap()), bits(plain.get(&x).unwrap()));
+}
+
 /// Twice each, and no more; one in another too.
 #[test]
 fn is_computed_again_once() {

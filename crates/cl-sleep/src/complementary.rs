@@ -79,7 +79,7 @@ impl<F: Experience, S: Consolidate, P: Priority, C: Schedule> Complementary<F, S
     /// the surprise, the tags are believed.
     ///
     /// # Errors
-    /// Those of the learners and of the memory.
+    /// Those of the learners and of the memory. What the memory refuses the fast learner has learnt already.
     pub fn experience(&mut self, columns: &[&Tensor], tags: &Tags<'_>) -> Result<Option<Slept>> {
         let felt = self.fast.experience(columns)?;
         let surprise = tags.surprise.or(felt.as_deref());

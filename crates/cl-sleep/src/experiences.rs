@@ -83,7 +83,8 @@ impl Experiences {
     ///
     /// # Errors
     /// [`Error::Mismatch`] where n differs, or a row's shape, dtype or device from those before; [`Error::Invalid`] on a
-    /// salience outside [0, 1], and on another number that is negative or not finite. Nothing is changed then.
+    /// salience outside [0, 1], on another number that is negative or not finite, and on a dtype that cannot be kept. Nothing
+    /// is changed then.
     pub fn add(&mut self, columns: &[&Tensor], tags: &Tags<'_>) -> Result<Vec<Offer>> {
         let n = self.rows.check(columns)?;
         let known = self.traces().fold((0f32, 0f32), |(s, i), t| (s.max(t.surprise), i.max(t.interference)));
@@ -98,6 +99,7 @@ impl Experiences {
         let importance = numbers("importance", tags.importance, n, 1.0)?;
         let surprise = numbers("surprise", tags.surprise, n, known.0)?;
         let interference = numbers("interference", tags.interference, n, known.1)?;
+        let before = (self.seen, self.rng.clone());
         let (mut places, mut offers) = (Vec::with_capacity(n), Vec::with_capacity(n));
         for row in 0..n {
             let trace = Trace {
@@ -114,7 +116,12 @@ impl Experiences {
             places.extend(offer.slot().map(|slot| (slot, row)));
             offers.push(offer);
         }
-        self.rows.write(&places, columns)?;
+        if let Err(error) = self.rows.write(&places, columns) {
+            // After the check only the first write can fail, which takes the memory: there was nothing before it.
+            (self.seen, self.rng) = before;
+            (self.entries, self.order, self.free) = Default::default();
+            return Err(error);
+        }
         Ok(offers)
     }
 

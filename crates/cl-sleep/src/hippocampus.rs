@@ -119,7 +119,8 @@ impl<P: Priority> Hippocampus<P> {
         let trace =
             Trace { id, salience, importance: 1.0, surprise, interference, replays: 0, strength: 1.0 };
         // Copies: nothing that is done to the tensors later changes what happened.
-        let steps = steps.iter().map(|column| column.detach().copy()).collect::<Result<_, _>>()?;
+        let steps =
+            steps.iter().map(|column| column.detach().force_contiguous()).collect::<Result<_, _>>()?;
         let new = Episode { steps, trace };
         let weights = self.episodes.iter().chain([&new]).map(|e| weigh(&self.priority, &e.trace, id + 1));
         let weights = weights.collect::<Result<Vec<f64>>>()?;

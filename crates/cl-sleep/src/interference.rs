@@ -1,7 +1,7 @@
 //! How much learning one thing would harm another: measurements for [`Trace::interference`](crate::Trace::interference).
 
 use candle_core::Tensor;
-use cl_core::{Params, Result, SgdStep, TensorOps};
+use cl_core::{Error, Params, Result, SgdStep, TensorOps};
 use cl_replay::scores::{LayerGradients, gradient_products, squared_norm};
 
 /// By how much a step along `gradients` at the rate `lr` would raise the loss of each experience (n), no less than 0: the
@@ -23,7 +23,8 @@ use cl_replay::scores::{LayerGradients, gradient_products, squared_norm};
 /// ```
 ///
 /// # Errors
-/// [`cl_core::Error::Mismatch`] on gradients that do not fit the trainable parameters; those of `losses`.
+/// [`Error::Mismatch`] on gradients that do not fit the trainable parameters, or losses that differ in number; [`Error::Invalid`] on a loss
+/// that is not finite; those of `losses`.
 pub fn loss_rise(
     params: &Params,
     gradients: &[Tensor],
@@ -32,7 +33,7 @@ pub fn loss_rise(
 ) -> Result<Vec<f32>> {
     if params.trainable().count() != gradients.len() {
         let expected = format!("{} gradients", params.trainable().count());
-        return Err(cl_core::Error::mismatch("interference", expected, gradients.len().to_string()));
+        return Err(Error::mismatch("interference", expected, gradients.len().to_string()));
     }
     let before = losses()?;
     let values = params.values()?;
@@ -45,7 +46,17 @@ pub fn loss_rise(
     };
     let after = step();
     params.set_values(&values)?;
-    Ok(after?.iter().zip(before).map(|(after, before)| (after - before).max(0.0) as f32).collect())
+    let after = after?;
+    if after.len() != before.len() {
+        let (expected, got) = (format!("{} losses", before.len()), after.len().to_string());
+        return Err(Error::mismatch("interference", expected, got));
+    }
+    if let Some(loss) = before.iter().chain(&after).find(|loss| !loss.is_finite()) {
+        let why =
+            format!("a loss is {loss} before or after a step at {lr}: lower the rate of the virtual step");
+        return Err(Error::invalid("interference", why));
+    }
+    Ok(after.iter().zip(before).map(|(after, before)| (after - before).max(0.0) as f32).collect())
 }
 
 /// How much the gradient of each experience's loss points against that of something else: max(0, −cos) in [0, 1], of

@@ -37,7 +37,7 @@
 //! let slept = Sleep::default().run(&mut memory.by(&priority)?, &mut learn)?;
 //!
 //! // Every replay can be accounted for.
-//! let (times, why) = &slept.replayed[&memory.traces().find(|trace| trace.salience == 1.0).map_or(0, |trace| trace.id)];
+//! let (times, why) = &slept.replayed[&(0, memory.traces().find(|trace| trace.salience == 1.0).map_or(0, |trace| trace.id))];
 //! assert_eq!(why.factors[0], ("salience".to_owned(), 10.0));
 //! assert!(*times > 20);
 //! # Ok::<(), cl_core::Error>(())

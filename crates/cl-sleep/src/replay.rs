@@ -30,6 +30,8 @@ impl Replay {
 /// Why an experience was replayed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
+    /// Of which memory: 0 where there is one, 1 for the second of two that are [interleaved](Interleaved).
+    pub memory: u32,
     /// Which.
     pub id: u64,
     /// With what probability each draw took it.
@@ -81,11 +83,14 @@ pub trait Source {
     }
 
     /// Lets go of what was just replayed; tells how many were forgotten.
-    fn fade(&mut self, _replay: &Replay, _fading: Fading) -> usize {
-        0
+    ///
+    /// # Errors
+    /// Priorities that are none now.
+    fn fade(&mut self, _replay: &Replay, _fading: Fading) -> Result<usize> {
+        Ok(0)
     }
 
-    /// Whether there is nothing to draw from.
+    /// Whether there is nothing to draw from, or not any more: sleep ends then.
     fn is_empty(&self) -> bool {
         false
     }
@@ -102,10 +107,11 @@ pub struct ByPriority<'a, P: ?Sized> {
 }
 
 impl Experiences {
-    /// To draw from it by priority. Priorities are those of now; they are taken anew for what is replayed.
+    /// To draw from it by priority. Priorities are those of now; they are taken anew for what is replayed. Where all are 0 there is nothing to
+    /// draw from, and a sleep ends before it begins.
     ///
     /// # Errors
-    /// [`Error::Invalid`] on a priority that is negative or not finite, or where all are 0; an empty memory has none.
+    /// [`Error::Invalid`] on a priority that is negative or not finite.
     pub fn by<'a, P: Priority + ?Sized>(&'a mut self, priority: &'a P) -> Result<ByPriority<'a, P>> {
         let mut weights = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
@@ -115,10 +121,7 @@ impl Experiences {
             });
         }
         let largest = weights.iter().copied().fold(0.0, f64::max);
-        if largest == 0.0 && !self.is_empty() {
-            let why = format!("`{}` is 0 for every experience: nothing can be drawn", priority.name());
-            return Err(Error::invalid("priority", why));
-        }
+        let largest = if largest > 0.0 { largest } else { 1.0 };
         let mut tree = SumTree::new(self.capacity())?;
         let leaves: Vec<f32> = weights.iter().map(|weight| leaf(*weight, largest)).collect();
         tree.set_range(0, &leaves)?;
@@ -141,10 +144,27 @@ fn leaf(weight: f64, largest: f64) -> f32 {
     if weight == 0.0 { 0.0 } else { (weight / largest).clamp(1e-20, 1e20) as f32 }
 }
 
+impl<P: Priority + ?Sized> ByPriority<'_, P> {
+    fn weigh_again(&mut self, slots: &[u32]) -> Result<()> {
+        let now = self.memory.seen();
+        for &slot in slots {
+            let Some(entry) = self.memory.entries[slot as usize] else { continue };
+            let weight = weigh(self.priority, &entry.trace, now)?;
+            self.tree.set(slot as usize, leaf(weight, self.largest))?;
+        }
+        Ok(())
+    }
+}
+
 impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
     fn draw(&mut self, n: usize) -> Result<Replay> {
-        if self.is_empty() {
+        if self.memory.is_empty() {
             return Err(Error::invalid("replay", "the memory holds no experience: add some before sleep"));
+        }
+        if self.is_empty() {
+            let why =
+                format!("`{}` is 0 for every experience: there is nothing to draw", self.priority.name());
+            return Err(Error::invalid("replay", why));
         }
         let slots = self.tree.sample(n, Strata::Stratified, &mut self.memory.rng)?;
         let columns = self.memory.rows.gather(&slots)?;
@@ -156,6 +176,7 @@ impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
             };
             let factors = self.priority.reasons(&entry.trace, now);
             reasons.push(Reason {
+                memory: 0,
                 id: entry.trace.id,
                 probability: f64::from(self.tree.get(slot as usize)?) / total,
                 factors: factors.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
@@ -169,7 +190,6 @@ impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
         // Zeros stand for what was not said, and are not read.
         let surprise = numbers("surprise", learnt.surprise.as_deref(), n, 0.0)?;
         let interference = numbers("interference", learnt.interference.as_deref(), n, 0.0)?;
-        let now = self.memory.seen();
         for (row, &slot) in replay.slots.iter().enumerate() {
             let Some(entry) = &mut self.memory.entries[slot as usize] else { continue };
             entry.trace.replays = entry.trace.replays.saturating_add(1);
@@ -180,15 +200,10 @@ impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
                 entry.trace.interference = interference[row];
             }
         }
-        for &slot in &replay.slots {
-            let Some(entry) = self.memory.entries[slot as usize] else { continue };
-            let weight = weigh(self.priority, &entry.trace, now)?;
-            self.tree.set(slot as usize, leaf(weight, self.largest))?;
-        }
-        Ok(())
+        self.weigh_again(&replay.slots)
     }
 
-    fn fade(&mut self, replay: &Replay, fading: Fading) -> usize {
+    fn fade(&mut self, replay: &Replay, fading: Fading) -> Result<usize> {
         for &slot in &replay.slots {
             if let Some(entry) = &mut self.memory.entries[slot as usize] {
                 entry.trace.strength *= (1.0 - fading.rate) as f32;
@@ -196,14 +211,14 @@ impl<P: Priority + ?Sized> Source for ByPriority<'_, P> {
         }
         let vacated = self.memory.vacate(|trace| f64::from(trace.strength) < fading.forget_below);
         for &slot in &vacated {
-            // A slot of the tree can always be set to 0.
-            let _ = self.tree.set(slot as usize, 0.0);
+            self.tree.set(slot as usize, 0.0)?;
         }
-        vacated.len()
+        self.weigh_again(&replay.slots)?;
+        Ok(vacated.len())
     }
 
     fn is_empty(&self) -> bool {
-        self.memory.is_empty()
+        self.memory.is_empty() || self.tree.total() == 0.0
     }
 }
 
@@ -249,7 +264,7 @@ impl<S: Source, F: FnMut(&[Tensor]) -> Result<Vec<Tensor>>> Source for Dreams<S,
         self.source.learnt(replay, learnt)
     }
 
-    fn fade(&mut self, replay: &Replay, fading: Fading) -> usize {
+    fn fade(&mut self, replay: &Replay, fading: Fading) -> Result<usize> {
         self.source.fade(replay, fading)
     }
 
@@ -258,7 +273,8 @@ impl<S: Source, F: FnMut(&[Tensor]) -> Result<Vec<Tensor>>> Source for Dreams<S,
     }
 }
 
-/// Interleaves what two sources draw: half of each batch from either, or all from one while the other has nothing. What is new is
+/// Interleaves what two sources draw: half of each batch from either, of an odd one more from the first, or all from one while the other
+/// has nothing. What is new is
 /// learnt among what is old, which is what keeps the old (McClelland, McNaughton & O'Reilly 1995).
 ///
 /// ```
@@ -299,6 +315,7 @@ impl<A: Source, B: Source> Source for Interleaved<A, B> {
         };
         let first = if from_second < n { Some(self.first.draw(n - from_second)?) } else { None };
         let second = if from_second > 0 { Some(self.second.draw(from_second)?) } else { None };
+        let of_second = |reason: &Reason| Reason { memory: reason.memory + 1, ..reason.clone() };
         let both = match (&first, &second) {
             (Some(first), Some(second)) => {
                 if first.columns.len() != second.columns.len() {
@@ -310,11 +327,20 @@ impl<A: Source, B: Source> Source for Interleaved<A, B> {
                 Replay {
                     columns: columns.map(|(a, b)| Tensor::cat(&[a, b], 0)).collect::<Result<_, _>>()?,
                     ids: [&first.ids[..], &second.ids].concat(),
-                    reasons: [&first.reasons[..], &second.reasons].concat(),
+                    reasons: first
+                        .reasons
+                        .iter()
+                        .cloned()
+                        .chain(second.reasons.iter().map(of_second))
+                        .collect(),
                     slots: Vec::new(),
                 }
             }
-            (one, other) => one.clone().or(other.clone()).unwrap_or_else(|| Replay::made_up(Vec::new())),
+            (Some(first), None) => first.clone(),
+            (None, Some(second)) => {
+                Replay { reasons: second.reasons.iter().map(of_second).collect(), ..second.clone() }
+            }
+            (None, None) => Replay::made_up(Vec::new()),
         };
         self.parts = [first, second];
         Ok(both)
@@ -351,9 +377,15 @@ impl<A: Source, B: Source> Source for Interleaved<A, B> {
         Ok(())
     }
 
-    fn fade(&mut self, _replay: &Replay, fading: Fading) -> usize {
-        let first = self.parts[0].as_ref().map_or(0, |first| self.first.fade(first, fading));
-        first + self.parts[1].as_ref().map_or(0, |second| self.second.fade(second, fading))
+    fn fade(&mut self, _replay: &Replay, fading: Fading) -> Result<usize> {
+        let mut forgotten = 0;
+        if let Some(first) = &self.parts[0] {
+            forgotten += self.first.fade(first, fading)?;
+        }
+        if let Some(second) = &self.parts[1] {
+            forgotten += self.second.fade(second, fading)?;
+        }
+        Ok(forgotten)
     }
 
     fn is_empty(&self) -> bool {

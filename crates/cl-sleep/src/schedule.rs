@@ -1,5 +1,6 @@
 //! When to sleep.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use cl_core::{Error, Result};
@@ -30,7 +31,7 @@ pub trait Schedule {
 /// After every `n` experiences.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Every {
-    n: u64,
+    n: NonZeroU64,
     since: u64,
 }
 
@@ -38,12 +39,10 @@ impl Every {
     /// # Errors
     /// [`Error::Invalid`] on 0.
     pub fn new(n: u64) -> Result<Self> {
-        if n == 0 {
-            return Err(Error::invalid(
-                "schedule",
-                "sleep after every 0 experiences is sleep without end: name 1 or more",
-            ));
-        }
+        let n = NonZeroU64::new(n).ok_or_else(|| {
+            let why = "sleep after every 0 experiences is sleep without end: name 1 or more";
+            Error::invalid("schedule", why)
+        })?;
         Ok(Self { n, since: 0 })
     }
 }
@@ -52,8 +51,8 @@ impl Schedule for Every {
     fn due(&mut self, event: Event) -> bool {
         let Event::Experienced { n, .. } = event else { return false };
         self.since += n;
-        let due = self.since >= self.n;
-        self.since %= self.n;
+        let due = self.since >= self.n.get();
+        self.since %= self.n.get();
         due
     }
 }

@@ -101,8 +101,8 @@ pub struct Slept {
     pub ended: Ended,
     /// The loss of each cycle.
     pub losses: Vec<f64>,
-    /// What was replayed, by its number: how often, and why it was the last time.
-    pub replayed: BTreeMap<u64, (u32, Reason)>,
+    /// What was replayed, by its memory ([`Reason::memory`]) and its number: how often, and why it was the last time.
+    pub replayed: BTreeMap<(u32, u64), (u32, Reason)>,
     /// How many experiences were forgotten.
     pub forgotten: usize,
     /// How long it took.
@@ -179,10 +179,11 @@ impl Sleep {
             }
             source.learnt(&replay, &learnt)?;
             if let Some(fading) = self.fading {
-                slept.forgotten += source.fade(&replay, fading);
+                slept.forgotten += source.fade(&replay, fading)?;
             }
             for reason in replay.reasons {
-                let entry = slept.replayed.entry(reason.id).or_insert_with(|| (0, reason.clone()));
+                let entry =
+                    slept.replayed.entry((reason.memory, reason.id)).or_insert_with(|| (0, reason.clone()));
                 *entry = (entry.0 + 1, reason);
             }
             slept.losses.push(learnt.loss);
@@ -223,6 +224,6 @@ impl Converged {
         let Some(from) = losses.len().checked_sub(2 * self.window) else { return false };
         let (before, now) = losses[from..].split_at(self.window);
         let sum = |losses: &[f64]| losses.iter().sum::<f64>();
-        sum(now) > sum(before) * (1.0 - self.tolerance)
+        sum(now) >= sum(before) - self.tolerance * sum(before).abs()
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A slow copy of parameters: θ̄ ← αθ̄ + (1−α)θ, with α = min(1 − 1/(t+1), α) so that the first steps do not hold on to
 /// where the copy began (Tarvainen & Valpola 2017; with t counted in steps, Arani et al. 2022).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct Ema {
     alpha: f64,
 }
@@ -39,6 +40,20 @@ impl Ema {
             slow.var.set(&moved)?;
         }
         Ok(())
+    }
+}
+
+impl TryFrom<f64> for Ema {
+    type Error = Error;
+
+    fn try_from(alpha: f64) -> Result<Self> {
+        Self::new(alpha)
+    }
+}
+
+impl From<Ema> for f64 {
+    fn from(ema: Ema) -> f64 {
+        ema.alpha
     }
 }
 

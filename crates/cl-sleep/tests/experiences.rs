@@ -209,7 +209,7 @@ fn what_has_faded_is_forgotten() {
         for _ in 0..2 {
             let replay = source.draw(2).unwrap();
             assert_eq!(replay.ids, [0, 1], "one of each half");
-            gone += source.fade(&replay, fading);
+            gone += source.fade(&replay, fading).unwrap();
         }
         assert_eq!(gone, 2);
         assert!(source.draw(1).unwrap_err().to_string().contains("nothing to draw"));
@@ -220,7 +220,7 @@ fn what_has_faded_is_forgotten() {
     {
         let mut source = memory.by(&Uniform).unwrap();
         let replay = source.draw(1).unwrap();
-        assert_eq!(source.fade(&replay, Fading { rate: 0.0, forget_below: 0.3 }), 2);
+        assert_eq!(source.fade(&replay, Fading { rate: 0.0, forget_below: 0.3 }).unwrap(), 2);
         assert!((0..20).all(|_| source.draw(5).unwrap().ids.iter().all(|id| *id < 4)));
     }
     memory.forget(|trace| trace.id > 1);
@@ -251,6 +251,7 @@ fn interleaves_and_gives_back_to_each_its_own() {
     let before: u32 = first.traces().map(|trace| trace.replays).sum();
     let replay = draws(&mut first, &mut second);
     assert_eq!((replay.ids.len(), replay.columns[0].dims()), (5, &[5, 1][..]));
+    assert_eq!(replay.reasons.iter().map(|reason| reason.memory).collect::<Vec<_>>(), [0, 0, 0, 1, 1]);
     let replays = |memory: &Experiences| memory.traces().map(|trace| trace.replays).sum::<u32>();
     assert_eq!((replays(&first) - before, replays(&second)), (3, 2));
     assert!(second.traces().filter(|t| t.replays > 0).all(|t| t.surprise >= 13.0));
@@ -291,7 +292,8 @@ fn bad_input_is_refused_and_changes_nothing() {
     memory.traces_mut().for_each(|trace| trace.salience = 1.0);
     assert!(memory.by(&Salience { gain: -3.0 }).err().unwrap().to_string().contains("salience"));
     let zero = |_: &Trace, _: u64| 0.0;
-    assert!(memory.by(&zero).err().unwrap().to_string().contains("nothing can be drawn"));
+    let mut source = memory.by(&zero).unwrap();
+    assert!(source.is_empty() && source.draw(1).unwrap_err().to_string().contains("nothing to draw"));
     let mut source = memory.by(&Uniform).unwrap();
     let replay = source.draw(2).unwrap();
     let short = Learnt { loss: 0.0, surprise: Some(vec![0.0]), interference: None };
@@ -299,6 +301,52 @@ fn bad_input_is_refused_and_changes_nothing() {
     memory.forget(|_| true);
     assert!(memory.is_empty() && memory.all().unwrap().is_empty());
     assert!(memory.by(&Uniform).unwrap().draw(1).unwrap_err().to_string().contains("add some"));
+}
+
+/// A first batch that cannot be kept leaves a memory as good as new.
+#[test]
+fn a_first_batch_that_cannot_be_kept_leaves_nothing_behind() {
+    use candle_core::DType;
+    let mut memory = memory(4, Keep::Sample { gain: 1.0 }, 0);
+    let before = snapshot::to_bytes(Kind::new("test/m", 1), &memory).unwrap();
+    let half = Tensor::zeros((3, 2), DType::BF16, &Device::Cpu).unwrap();
+    assert!(memory.add(&[&half], &Tags::default()).unwrap_err().to_string().contains("bf16"));
+    assert!(before == snapshot::to_bytes(Kind::new("test/m", 1), &memory).unwrap());
+    add(&mut memory, 3, &Tags::default());
+    assert_eq!((memory.len(), contents(&memory)), (3, vec![0, 1, 2]));
+}
+
+/// What is to be replayed once is, and then the sleep is over; what it was is told.
+#[test]
+fn a_sleep_ends_when_nothing_is_left_to_replay() {
+    use cl_sleep::{Ended, Replay, Sleep};
+    let mut memory = memory(10, Keep::Newest, 0);
+    add(&mut memory, 10, &Tags::default());
+    let once = |trace: &Trace, _: u64| if trace.replays == 0 { 1.0 } else { 0.0 };
+    let mut learn = |_: &Replay| Ok(Learnt::from(1.0));
+    let night = Sleep { cycles: 100, batch: 1, ..Sleep::default() };
+    let slept = night.run(&mut memory.by(&once).unwrap(), &mut learn).unwrap();
+    assert_eq!((slept.ended, slept.losses.len()), (Ended::Empty, 10));
+    assert!(slept.replayed.values().all(|(times, _)| *times == 1) && slept.replayed.len() == 10);
+    let again = night.run(&mut memory.by(&once).unwrap(), &mut learn).unwrap();
+    assert_eq!((again.ended, again.losses.len()), (Ended::Empty, 0));
+}
+
+/// What has lost strength in a cycle is drawn by what is left of it in the next.
+#[test]
+fn fading_counts_at_once() {
+    let mut memory = memory(2, Keep::Newest, 0);
+    add(&mut memory, 2, &Tags::default());
+    let priority = cl_sleep::Strength { exponent: 1.0 };
+    let mut source = memory.by(&priority).unwrap();
+    let replay = source.draw(1).unwrap();
+    source.learnt(&replay, &Learnt::from(0.0)).unwrap();
+    source.fade(&replay, Fading { rate: 0.5, forget_below: 0.0 }).unwrap();
+    for reason in source.draw(40).unwrap().reasons {
+        let faded = reason.id == replay.ids[0];
+        assert_eq!(reason.factors[0].1, if faded { 0.5 } else { 1.0 });
+        assert!((reason.probability - if faded { 1.0 / 3.0 } else { 2.0 / 3.0 }).abs() < 1e-6);
+    }
 }
 
 /// The scale of a priority does not matter, however small or large.

@@ -185,6 +185,13 @@ fn a_virtual_step_leaves_the_network_as_it_was() {
     };
     assert!(loss_rise(net.params(), &gradients, 0.5, failing).is_err());
     assert_eq!(bits(&net), before);
+    let mut asked = 0;
+    let diverging = || {
+        asked += 1;
+        Ok(vec![if asked == 1 { 0.0 } else { f64::NAN }])
+    };
+    assert!(loss_rise(net.params(), &gradients, 0.5, diverging).unwrap_err().to_string().contains("NaN"));
+    assert_eq!(bits(&net), before);
     assert!(matches!(
         loss_rise(net.params(), &gradients[1..], 0.5, || Ok(vec![])),
         Err(Error::Mismatch { .. })

@@ -161,3 +161,12 @@ fn losses_that_are_none_are_not_counted() {
         assert!(error.contains("the first is at least 0, the second above"), "{error}");
     }
 }
+
+/// What comes from a file is what could be made.
+#[test]
+fn what_no_constructor_makes_is_not_read() {
+    assert!(serde_json::from_str::<Every>(r#"{"n":0,"since":0}"#).is_err());
+    assert!(serde_json::from_str::<cl_sleep::Ema>("2.0").is_err());
+    let ema = cl_sleep::Ema::new(0.9).unwrap();
+    assert_eq!(serde_json::from_str::<cl_sleep::Ema>(&serde_json::to_string(&ema).unwrap()).unwrap(), ema);
+}

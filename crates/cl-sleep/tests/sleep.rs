@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use cl_core::Error;
 use cl_hopfield::Store;
 use cl_hopfield::continuous::Steps;
@@ -139,7 +139,7 @@ fn fading_forgets() {
         assert!(trace.replays < 3);
     }
     let there: Vec<u64> = memory.traces().map(|trace| trace.id).collect();
-    for (id, (times, _)) in &slept.replayed {
+    for ((_, id), (times, _)) in &slept.replayed {
         // Gone with the third, or with more of one batch.
         assert_eq!(there.contains(id), *times < 3, "{id} {times}");
     }
@@ -269,4 +269,18 @@ fn made_up_by_a_model() {
     let slept = sleep.run(&mut generator, &mut nothing).unwrap();
     assert_eq!((slept.losses.len(), generator.0, slept.forgotten), (7, 7, 0));
     assert!(slept.replayed.is_empty());
+}
+
+/// Where there is nothing left to learn it ends, be the loss 0 or below.
+#[test]
+fn a_loss_that_stays_has_converged() {
+    for loss in [0.0, 3.0, -10.0] {
+        let mut memory = Experiences::new(4, Keep::Newest, cl_core::rng(0, "memory")).unwrap();
+        memory.add(&[&Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap()], &Tags::default()).unwrap();
+        let mut learn = |_: &Replay| Ok(Learnt::from(loss));
+        let converged = Some(Converged { window: 5, tolerance: 0.1 });
+        let night = Sleep { cycles: 100, batch: 2, converged, ..Sleep::default() };
+        let slept = night.run(&mut memory.by(&Uniform).unwrap(), &mut learn).unwrap();
+        assert_eq!((slept.ended, slept.losses.len()), (Ended::Converged, 10), "{loss}");
+    }
 }

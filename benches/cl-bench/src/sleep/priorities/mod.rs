@@ -1,8 +1,8 @@
 //! The suite `sleep-priorities`: what each priority of consolidation is good for.
 //!
 //! One network learns streams of handwritten digits as they come, and sleeps between them over a memory that it keeps. Awake it learns
-//! the same whatever the priority, and in sleep as many experiences are replayed; only which ones differs. Every priority is
-//! run on every stream, and compared with uniform replay seed by seed.
+//! the same whatever the priority, and in sleep as many experiences are replayed; which ones differs, and with salience also which are
+//! kept. Every priority is run on every stream, and compared with uniform replay seed by seed.
 
 mod findings;
 mod streams;
