@@ -260,7 +260,7 @@ fn made_up_by_a_model() {
     impl Source for Generator {
         fn draw(&mut self, n: usize) -> cl_core::Result<Replay> {
             self.0 += 1;
-            Ok(Replay::made_up(vec![Tensor::zeros((n, 2), candle_core::DType::F32, &Device::Cpu)?]))
+            Ok(Replay::made_up(vec![Tensor::zeros((n, 2), DType::F32, &Device::Cpu)?]))
         }
     }
     let mut generator = Generator(0);
