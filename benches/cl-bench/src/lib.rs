@@ -32,6 +32,7 @@ pub mod hopfield;
 mod images;
 mod in_words;
 mod line;
+mod paired;
 pub mod published;
 pub mod report;
 pub mod results;

@@ -6,6 +6,7 @@ use super::deadline::{IN_P99, RETURNING, SECONDS, WORKING};
 use super::routing::{ARBITERS, BUDGETS, SHARE, shares};
 use super::{Part, Protocol};
 use crate::experiment::Run;
+use crate::paired::Mean;
 use crate::report::study::{Chart, Claim, Section, Study};
 use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
@@ -69,25 +70,6 @@ const NOTES: &[&str] = &[
      At the 99th percentile itself, what it takes to ask the arbiter counts too.",
 ];
 
-/// A mean over seeds, and half of its 95 % interval (Student's t).
-pub(super) struct Interval {
-    pub mean: f64,
-    pub half: f64,
-}
-
-impl Interval {
-    /// None for a single number.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        /// The 97.5 % quantiles of t, from one degree of freedom on.
-        const T: [f64; 9] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];
-        let n = values.len() as f64;
-        let t = T.get(values.len().checked_sub(2)?).copied().unwrap_or(2.262);
-        let mean = mean(values);
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        Some(Self { mean, half: t * (variance / n).sqrt() })
-    }
-}
-
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
@@ -109,10 +91,9 @@ impl Found<'_> {
     }
 
     /// By how much the learned rule is better than maximum softmax, cost charged.
-    fn difference(&self, part: Part) -> Option<Interval> {
-        let [a, b] = [LEARNED, MAX_SOFTMAX].map(|at| self.of_seeds(part, "area_at_cost", at));
-        let pairs = a?.into_iter().zip(b?).map(|(a, b)| a - b);
-        Interval::of(&pairs.collect::<Vec<_>>())
+    fn difference(&self, part: Part) -> Option<Mean> {
+        let [a, b] = [MAX_SOFTMAX, LEARNED].map(|at| self.of_seeds(part, "area_at_cost", at));
+        Mean::of_differences(&a?, &b?)
     }
 
     fn arbiters(&self, part: Part) -> Section {
@@ -132,10 +113,8 @@ impl Found<'_> {
         let three = |x: f64| format!("{x:.3}");
         let four = |x: f64| format!("{x:.4}");
         let lines = (0..ARBITERS.len()).map(|at| {
-            let area = match self.of_seeds(part, "area", at).as_deref().map(Interval::of) {
-                Some(Some(Interval { mean, half })) => format!("{mean:.3} ± {half:.3}"),
-                _ => self.cell(part, "area", at, three),
-            };
+            let area = self.of_seeds(part, "area", at).as_deref().and_then(Mean::of);
+            let area = area.map_or_else(|| "not run".into(), |area| area.text(1.0, 3, false));
             let mut cells = vec![NAMES[at].to_owned(), area, self.cell(part, "area_at_cost", at, three)];
             cells.extend(["auroc_wrong", "auroc_gained"].map(|name| self.cell(part, name, at, three)));
             cells.extend(["aurc", "e_aurc"].map(|name| self.cell(part, name, at, four)));
@@ -144,7 +123,7 @@ impl Found<'_> {
             let five = self.mean(part, &curve, 2).zip(self.mean(part, &curve, 3)).map(|(a, b)| 0.5 * (a + b));
             cells.push(five.map_or_else(|| "not run".into(), percent));
             cells.extend([5, 10, 15].map(|point| self.cell(part, &curve, point, percent)));
-            open(cells)
+            Line::open(cells)
         });
         let [one, two] = [0, 1].map(|at| self.cell(part, "accuracy", at, percent));
         let mut series: Vec<Series> = [MAX_SOFTMAX, LEARNED]
@@ -201,7 +180,7 @@ impl Found<'_> {
             let risk = format!("risk.{}", ARBITERS[arbiter]);
             let risks =
                 at.iter().map(|&point| self.cell(Part::Clean, &risk, point, |x| format!("{:.2}", 100.0 * x)));
-            open([NAMES[arbiter].to_owned()].into_iter().chain(risks).collect())
+            Line::open([NAMES[arbiter].to_owned()].into_iter().chain(risks))
         });
         let [t, before, after] = [("temperature", 0), ("calibration_error", 0), ("calibration_error", 1)]
             .map(|(name, at)| self.cell(Part::Clean, name, at, |x| format!("{x:.3}")));
@@ -239,7 +218,7 @@ impl Found<'_> {
                 let stream = format!("stream.{}", ARBITERS[at]);
                 cells.push(self.cell(part, &stream, 1, percent));
                 cells.push(self.cell(part, &stream, 0, |x| format!("{x:.3}")));
-                lines.push(open(cells));
+                lines.push(Line::open(cells));
             }
         }
         let caption = "Accuracy, %, with so many multiply-adds an image, in those of System 2; the learned rule pays for itself. In a \
@@ -264,7 +243,7 @@ impl Found<'_> {
                     let name = format!("for_{wanted}.{}", ARBITERS[at]);
                     cells.extend([0, 1].map(|which| self.cell(part, &name, which, percent)));
                 }
-                lines.push(open(cells));
+                lines.push(Line::open(cells));
             }
         }
         let caption =
@@ -302,7 +281,7 @@ impl Found<'_> {
             let sum = |n: &str| self.sum(&format!("{mode}.{n}"), at).map_or_else(|| "not run".into(), whole);
             cells.extend(["asked", "second", "late"].map(sum));
             cells.extend([alone, sum("missed")]);
-            open(cells)
+            Line::open(cells)
         };
         let names = IN_P99.iter().map(|times| format!("{times} × p99 of System 1"));
         let names = names.chain(SECONDS.iter().map(milliseconds));
@@ -398,8 +377,9 @@ impl Found<'_> {
                 source,
                 format!("{part}: the learned rule is better than maximum softmax, at equal cost"),
                 "a difference in A whose 95 % interval over seeds is above 0",
-                self.difference(part)
-                    .map(|Interval { mean, half }| (format!("{mean:+.3} ± {half:.3}"), mean - half > 0.0)),
+                self.difference(part).and_then(|difference| {
+                    Some((difference.text(1.0, 3, true), difference.mean > difference.half?))
+                }),
             );
         }
         if self.protocol.parts.contains(&Part::Deadline) {
@@ -469,8 +449,4 @@ fn percent(part: f64) -> String {
 
 fn plain(heading: &'static str, grid: Grid) -> Section {
     Section { heading, grid, chart: None, pictures: Vec::new() }
-}
-
-fn open(cells: Vec<String>) -> Line {
-    Line { status: "open", cells }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::findings::Interval;
 use super::*;
 use crate::experiment;
 
@@ -86,12 +85,4 @@ fn the_networks_take_what_they_are_said_to() {
     data.train = cl_data::Samples::new(x, data.train.y.narrow(0, 0, 2).unwrap()).unwrap();
     let (fast, slow) = nets::untrained(&data, 0).unwrap();
     assert_eq!((nets::multiply_adds(&fast), slow.multiply_adds()), (25_408, 834_816));
-}
-
-/// By hand: 1, 2 and 3 have a mean of 2, an SEM of 1/√3, and t = 4.303.
-#[test]
-fn intervals_are_those_of_student() {
-    let Interval { mean, half } = Interval::of(&[1.0, 2.0, 3.0]).unwrap();
-    assert!((mean - 2.0).abs() < 1e-12 && (half - 4.303 / 3f64.sqrt()).abs() < 1e-12);
-    assert!(Interval::of(&[1.0]).is_none());
 }

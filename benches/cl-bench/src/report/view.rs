@@ -43,6 +43,13 @@ pub struct Line {
     pub cells: Vec<String>,
 }
 
+impl Line {
+    /// Of which nothing is to be decided.
+    pub fn open(cells: impl IntoIterator<Item = String>) -> Self {
+        Self { status: "open", cells: cells.into_iter().collect() }
+    }
+}
+
 /// A method's mean accuracies, for the drawings.
 pub struct Drawn {
     pub method: String,

@@ -2,6 +2,5 @@
 //! online, with a fast learner and one that is taught in sleep, [`priorities`] compares what to replay.
 
 pub mod motion;
-mod paired;
 pub mod priorities;
 pub mod src_sleep;

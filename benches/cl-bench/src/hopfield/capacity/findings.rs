@@ -105,7 +105,7 @@ impl Found<'_> {
                 overlap => format!("{overlap:.3}"),
             };
             let cells = [format!("{load:.2}")].into_iter().chain(ours).chain([theory]);
-            open(cells)
+            Line::open(cells)
         });
         let mut series: Vec<Series> = units
             .iter()
@@ -160,12 +160,18 @@ impl Found<'_> {
                     }
                     None => ("not run".into(), "–".into()),
                 };
-                lines.push(open([degree.to_string(), n.to_string(), ours, format!("{expected:.0}"), ratio]));
+                lines.push(Line::open([
+                    degree.to_string(),
+                    n.to_string(),
+                    ours,
+                    format!("{expected:.0}"),
+                    ratio,
+                ]));
             }
             let written = |slope: Option<f64>| slope.map_or("–".into(), |slope| format!("{slope:.2}"));
             let ours = written(self.slope(*degree, allowed));
             let theirs = written(theory_slope(*degree, units, allowed));
-            lines.push(open([degree.to_string(), "slope".into(), ours, theirs, "–".into()]));
+            lines.push(Line::open([degree.to_string(), "slope".into(), ours, theirs, "–".into()]));
             let point = |&n: &usize| self.point(n as f64, &part(n), "capacity");
             let points = units.iter().filter_map(point).collect();
             series.push(Series { name: format!("degree {degree}"), points, theory: false });
@@ -214,7 +220,7 @@ impl Found<'_> {
         let lines = self.protocol.exponential.iter().map(|&n| {
             let [many, fewer] = [Cue::Whole, Cue::FlippedAmongFewer]
                 .map(|cue| theory::exponential_patterns(n, cue).to_string());
-            open([
+            Line::open([
                 n.to_string(),
                 many,
                 cell(n, Cue::Whole),
@@ -260,7 +266,12 @@ impl Found<'_> {
                 columns: ["βR²".into(), format!("β varies, R = √{dimension}"), "R varies, β = 1".into()]
                     .map(Column::numbers)
                     .into(),
-                lines: self.protocol.sharpness.iter().map(|&sharpness| open(cells(sharpness))).collect(),
+                lines: self
+                    .protocol
+                    .sharpness
+                    .iter()
+                    .map(|&sharpness| Line::open(cells(sharpness)))
+                    .collect(),
             },
             chart: Some(Chart {
                 series: series.into(),
@@ -278,7 +289,7 @@ impl Found<'_> {
             ["patterns".to_owned()].into_iter().chain(dimensions.iter().map(|d| format!("d = {d}")));
         let lines = numbers.iter().map(|&m| {
             let ours = dimensions.iter().map(|&d| self.error(&Protocol::among(d, m)));
-            open([m.to_string()].into_iter().chain(ours))
+            Line::open([m.to_string()].into_iter().chain(ours))
         });
         let series = dimensions.iter().map(|&d| {
             let point = |&m: &usize| self.point(m as f64, &Protocol::among(d, m), "error");
@@ -528,10 +539,6 @@ fn power(exponent: u32) -> String {
         3 => "N³".into(),
         more => format!("N^{more}"),
     }
-}
-
-fn open(cells: impl IntoIterator<Item = String>) -> Line {
-    Line { status: "open", cells: cells.into_iter().collect() }
 }
 
 fn mean(values: &[f64]) -> f64 {

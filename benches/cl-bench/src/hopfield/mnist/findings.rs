@@ -92,7 +92,7 @@ impl Found<'_> {
             .chain(stored.iter().map(|m| Column::numbers(format!("{m} stored"))));
         let lines = models.iter().map(|&model| {
             let cells = stored.iter().map(|&m| self.cell(model, hidden, m));
-            open([model.to_string()].into_iter().chain(cells))
+            Line::open([model.to_string()].into_iter().chain(cells))
         });
         let series = models.iter().map(|&model| Series {
             name: model.to_string(),
@@ -125,9 +125,9 @@ impl Found<'_> {
             .into_iter()
             .chain(stored.iter().map(|m| Column::numbers(format!("{m} stored"))));
         let cell = |beta, m| self.cell(Model::Continuous(beta), Hidden::Lower, m);
-        let lines = betas
-            .iter()
-            .map(|&beta| open([beta.to_string()].into_iter().chain(stored.iter().map(|&m| cell(beta, m)))));
+        let lines = betas.iter().map(|&beta| {
+            Line::open([beta.to_string()].into_iter().chain(stored.iter().map(|&m| cell(beta, m))))
+        });
         let series = stored.iter().map(|&m| Series {
             name: format!("{m} stored"),
             points: betas
@@ -169,7 +169,7 @@ impl Found<'_> {
         let digits = wrong.iter().map(|wrong| wrong.len()).min().unwrap_or(0);
         let lines = (0..digits).map(|digit| {
             let parts = wrong.iter().map(|wrong| format!("{:.1}", 100.0 * wrong[digit]));
-            open([digit.to_string()].into_iter().chain(parts))
+            Line::open([digit.to_string()].into_iter().chain(parts))
         });
         let columns =
             ["digit".to_owned()].into_iter().chain(pictures::MODELS.map(|(_, model)| model.to_string()));
@@ -287,8 +287,4 @@ impl Found<'_> {
         .map(|(name, value)| (name.to_owned(), value))
         .into()
     }
-}
-
-fn open(cells: impl IntoIterator<Item = String>) -> Line {
-    Line { status: "open", cells: cells.into_iter().collect() }
 }

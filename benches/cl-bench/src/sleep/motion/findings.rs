@@ -4,10 +4,10 @@ use cl_core::Result;
 
 use super::{ERRORS, Part, Protocol, Readout};
 use crate::experiment::{Experiment, Run};
+use crate::paired::Mean;
 use crate::report::study::{Chart, Claim, Section, Study};
 use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
-use crate::sleep::paired::Mean;
 use crate::speed::Spread;
 
 const NOTES: &[&str] = &[
@@ -118,7 +118,7 @@ impl Found<'_> {
                     cells.push(mean.map_or("–".into(), |mean| mean.text(1.0, 2, false)));
                 }
             }
-            open(cells)
+            Line::open(cells)
         });
         let columns =
             QUANTITIES.iter().flat_map(|quantity| ERRORS.map(|error| format!("{quantity}, {error}")));
@@ -184,7 +184,7 @@ impl Found<'_> {
             let cells = QUANTITIES.map(|quantity| {
                 self.difference(row, other, quantity).map_or("not run".into(), |mean| mean.text(1.0, 2, true))
             });
-            open([format!("{} − {}", row.name(), other.name())].into_iter().chain(cells))
+            Line::open([format!("{} − {}", row.name(), other.name())].into_iter().chain(cells))
         });
         Section {
             heading: "Differences",
@@ -305,8 +305,4 @@ impl Found<'_> {
 
 fn names() -> String {
     super::world::Regime::ALL.map(|regime| regime.to_string()).join(", ")
-}
-
-fn open(cells: impl IntoIterator<Item = String>) -> Line {
-    Line { status: "open", cells: cells.into_iter().collect() }
 }

@@ -6,9 +6,9 @@ use cl_core::Result;
 
 use super::{Of, Part, Policy, Protocol};
 use crate::experiment::{Experiment, Run};
+use crate::paired::Mean;
 use crate::report::study::{Claim, Section, Study};
 use crate::report::view::{Column, Grid, Line};
-use crate::sleep::paired::Mean;
 
 const NOTES: &[&str] = &[
     "± is the half width of a 95 % interval over seeds, by Student's t. Differences are between runs of one seed: the same stream, the same \
@@ -121,7 +121,7 @@ impl Found<'_> {
                 }
             }
             cells.push(if worse.is_empty() { "–".into() } else { worse.join(", ") });
-            lines.push(Line { status: "open", cells });
+            lines.push(Line::open(cells));
         }
         let columns = Of::ALL.map(|stream| Column::numbers(stream.name()));
         let columns = [Column::words("priority")]
@@ -149,15 +149,12 @@ impl Found<'_> {
             let text = |mean: Option<Mean>, signed| {
                 mean.map_or("not run".into(), |mean| mean.text(100.0, 1, signed))
             };
-            lines.push(Line {
-                status: "open",
-                cells: vec![
-                    policy.name().to_owned(),
-                    text(Mean::of(&tagged), false),
-                    text(Mean::of(&untagged), false),
-                    text(Mean::of_differences(&untagged, &tagged), true),
-                ],
-            });
+            lines.push(Line::open([
+                policy.name().to_owned(),
+                text(Mean::of(&tagged), false),
+                text(Mean::of(&untagged), false),
+                text(Mean::of_differences(&untagged, &tagged), true),
+            ]));
         }
         let columns = ["tagged", "untagged", "difference"].map(Column::numbers);
         Ok(Section {
@@ -189,7 +186,7 @@ impl Found<'_> {
                     self.night(stream, policy)?.map_or("not run".into(), |mean| mean.text(100.0, 1, true)),
                 );
             }
-            lines.push(Line { status: "open", cells });
+            lines.push(Line::open(cells));
         }
         let columns = Of::ALL.map(|stream| Column::numbers(stream.name()));
         Ok(Section {

@@ -5,13 +5,14 @@ use cl_metrics::Summary;
 
 use super::{Part, Protocol};
 use crate::experiment::{Experiment, Run};
+use crate::paired::Mean;
 use crate::report::study::{Chart, Claim, Section, Study};
 use crate::report::svg::{Axis, Point, Series};
 use crate::report::view::{Column, Grid, Line};
-use crate::sleep::paired::Mean;
 use crate::speed::Spread;
 
 const PAPER: &str = "Tadros et al. 2022";
+const OURS: &str = "our aim";
 
 const NOTES: &[&str] = &[
     "Accuracy is over all test images, as the authors' `nntest` has it, unless it is said to be of tasks. The paper's mean for MNIST, \
@@ -104,7 +105,7 @@ impl Found<'_> {
                 }
                 _ => ["not run", "", "", ""].map(str::to_owned),
             };
-            open([part.to_string()].into_iter().chain(cells))
+            Line::open([part.to_string()].into_iter().chain(cells))
         });
         let columns = ["mean", "standard deviation", "lowest", "highest"].map(Column::numbers);
         Section {
@@ -146,7 +147,7 @@ impl Found<'_> {
                     });
                 }
             }
-            open(cells)
+            Line::open(cells)
         });
         let columns = [
             "sleep",
@@ -199,7 +200,7 @@ impl Found<'_> {
                     runs.iter().map(|run| run.mean(run.after, tasks - 1, task..task + 1)).collect();
                 Mean::of(&of).map_or("not run".into(), |mean| mean.text(100.0, 1, false))
             });
-            open([part.to_string()].into_iter().chain(cells))
+            Line::open([part.to_string()].into_iter().chain(cells))
         });
         let columns = (1..=tasks).map(|task| Column::numbers(format!("task {task}")));
         Section {
@@ -224,22 +225,23 @@ impl Found<'_> {
         let overall = |runs: &[Phases<'_>]| -> Vec<f64> { runs.iter().map(Phases::overall).collect() };
         let (joint, none, slept) = (overall(joint), overall(control), overall(sleep));
         let mut claims = Vec::new();
-        let mut claim = |text: &str, asked: &str, found: Option<(String, bool)>| {
+        let mut claim = |source: &str, text: &str, asked: &str, found: Option<(String, bool)>| {
             let (found, holds) = match found {
                 Some((found, holds)) => (found, Some(holds)),
                 None => ("runs are missing".into(), None),
             };
-            let source = if text.contains("held back") { "our aim" } else { PAPER };
             let (source, text, asked) = (source.into(), text.into(), asked.into());
             claims.push(Claim { source, text, asked, found, holds });
         };
         let text = |mean: Mean| format!("{} %", mean.text(100.0, 1, false));
         claim(
+            PAPER,
             "without sleep only the last task is left",
             "a mean of at most 20 %",
             Mean::of(&none).map(|mean| (text(mean), mean.mean <= 0.20)),
         );
         claim(
+            PAPER,
             "with sleep after every task much of the earlier ones is there (the paper: about 48 %)",
             "a mean of at least 42 %",
             Mean::of(&slept).map(|mean| (text(mean), mean.mean >= 0.42)),
@@ -247,6 +249,7 @@ impl Found<'_> {
         let least = |values: &[f64]| values.iter().copied().min_by(f64::total_cmp);
         let gains: Vec<f64> = none.iter().zip(&slept).map(|(none, slept)| slept - none).collect();
         claim(
+            PAPER,
             "whatever the seed, sleep is better than none",
             "every seed at least 10 points above its run without",
             least(&gains)
@@ -263,6 +266,7 @@ impl Found<'_> {
         };
         let points = |least: f64| format!("{:+.1} points the least", 100.0 * least);
         claim(
+            PAPER,
             "each sleep from the second task on brings more back than it takes",
             "the mean accuracy over the tasks seen is higher after each of them than before it",
             changes(sleep)
@@ -270,18 +274,21 @@ impl Found<'_> {
                 .map(|least| (points(least), least > 0.0)),
         );
         claim(
+            PAPER,
             "no sleep takes anything, the first included",
             "the mean accuracy over the tasks seen is at most 1 point lower after each sleep than before it",
             changes(sleep).and_then(|changes| least(&changes)).map(|least| (points(least), least >= -0.01)),
         );
         let later_at_the_end = overall(later);
         claim(
+            OURS,
             "first sleep held back: as much is there at the end",
             "a mean of at least 42 %",
             Mean::of(&later_at_the_end).map(|mean| (text(mean), mean.mean >= 0.42)),
         );
         let gains: Vec<f64> = none.iter().zip(&later_at_the_end).map(|(none, slept)| slept - none).collect();
         claim(
+            OURS,
             "first sleep held back: better than none, whatever the seed",
             "every seed at least 10 points above its run without",
             least(&gains)
@@ -289,17 +296,20 @@ impl Found<'_> {
                 .map(|least| (format!("{:.1} points the least", 100.0 * least), least >= 0.10)),
         );
         claim(
+            OURS,
             "first sleep held back: no sleep takes anything",
             "the mean accuracy over the tasks seen is at most 1 point lower after each sleep than before it",
             changes(later).and_then(|changes| least(&changes)).map(|least| (points(least), least >= -0.01)),
         );
         let first: Vec<f64> = sleep.iter().map(|run| run.mean(run.after, tasks - 1, 0..1)).collect();
         claim(
+            PAPER,
             "the first task is still there at the end",
             "a mean of at least 40 % on it",
             Mean::of(&first).map(|mean| (text(mean), mean.mean >= 0.40)),
         );
         claim(
+            PAPER,
             "training on everything at once stays far above",
             "a mean above that with sleep",
             Mean::of(&joint)
@@ -337,8 +347,4 @@ impl Found<'_> {
 
 fn percent(part: f64) -> String {
     format!("{:.1}", 100.0 * part)
-}
-
-fn open(cells: impl IntoIterator<Item = String>) -> Line {
-    Line { status: "open", cells: cells.into_iter().collect() }
 }
