@@ -43,7 +43,7 @@ if [ ! -d "$work/candle-kernels" ]; then
 fi
 
 # The patches change Cargo.lock, so cargo runs in a tree of links beside a copy of it.
-tree=$work/tree
+tree=$PWD/target/cuda-tree
 mkdir -p "$tree"
 for entry in .cargo *; do
     case $entry in target | bench-out | Cargo.lock) ;; *) ln -sfn "$PWD/$entry" "$tree/$entry" ;; esac
