@@ -77,7 +77,7 @@ pub fn decode<'a>(module: &Module<'a>, globals: &HashMap<&'a str, u64>, name: &s
         .get(name)
         .filter(|function| function.kernel)
         .ok_or_else(|| Fault::new(Kind::NotFound, format!("the module has no kernel {name}")))?;
-    let mut decoder = Decoder {
+    let decoder = Decoder {
         module,
         globals,
         program: Program {
