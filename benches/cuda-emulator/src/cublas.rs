@@ -47,7 +47,9 @@ impl Type {
 }
 
 /// What sums are made in.
-trait Sum: Copy + Default + std::ops::Mul<Output = Self> + std::ops::AddAssign + std::ops::Add<Output = Self> + PartialEq {
+trait Sum:
+    Copy + Default + std::ops::Mul<Output = Self> + std::ops::AddAssign + std::ops::Add<Output = Self> + PartialEq
+{
     fn read(bytes: &[u8], of: Type) -> Self;
     fn write(self, bytes: &mut [u8], of: Type);
 }
@@ -84,7 +86,11 @@ impl Sum for f64 {
     }
     #[inline(always)]
     fn write(self, bytes: &mut [u8], of: Type) {
-        if of == Type::F64 { bytes.copy_from_slice(&self.to_le_bytes()) } else { (self as f32).write(bytes, of) }
+        if of == Type::F64 {
+            bytes.copy_from_slice(&self.to_le_bytes());
+        } else {
+            (self as f32).write(bytes, of);
+        }
     }
 }
 
@@ -105,11 +111,20 @@ impl Matrix {
     }
 
     /// Its elements in column order, without gaps.
-    fn packed<S: Sum>(&self, emulator: &Emulator, batch: usize, rows: usize, columns: usize) -> Result<Vec<S>> {
+    fn packed<S: Sum>(
+        &self,
+        emulator: &Emulator,
+        batch: usize,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Vec<S>> {
         let (stored_rows, stored_columns) = if self.transposed { (columns, rows) } else { (rows, columns) };
         let size = self.of.size();
         if self.leading < stored_rows {
-            return Err(Fault::new(Kind::InvalidValue, format!("columns {} apart of {stored_rows} rows", self.leading)));
+            return Err(Fault::new(
+                Kind::InvalidValue,
+                format!("columns {} apart of {stored_rows} rows", self.leading),
+            ));
         }
         let span = (self.leading * (stored_columns - 1) + stored_rows) * size;
         let bytes = emulator.read(self.begin(batch), span)?;
@@ -288,7 +303,13 @@ extern "C" fn cublasGemmStridedBatchedEx(
     let run = || {
         let sizes = [m, n, k].map(|size| size.max(0) as usize);
         let matrix = |at, of, leading: c_int, stride, op| -> Result<Matrix> {
-            Ok(Matrix { at, of: Type::of(of)?, leading: leading.max(0) as usize, stride, transposed: op != 0 })
+            Ok(Matrix {
+                at,
+                of: Type::of(of)?,
+                leading: leading.max(0) as usize,
+                stride,
+                transposed: op != 0,
+            })
         };
         let matrices = [
             matrix(a, a_type, lda, a_stride, a_op)?,
@@ -340,8 +361,8 @@ extern "C" fn cublasGemmEx(
     algorithm: c_int,
 ) -> u32 {
     cublasGemmStridedBatchedEx(
-        handle, a_op, b_op, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0, 1, compute,
-        algorithm,
+        handle, a_op, b_op, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0, 1,
+        compute, algorithm,
     )
 }
 
@@ -392,8 +413,29 @@ macro_rules! typed {
             batch: c_int,
         ) -> u32 {
             cublasGemmStridedBatchedEx(
-                handle, a_op, b_op, m, n, k, alpha.cast(), a, $type, lda, a_stride, b, $type, ldb, b_stride, beta.cast(),
-                c, $type, ldc, c_stride, batch, $compute, -1,
+                handle,
+                a_op,
+                b_op,
+                m,
+                n,
+                k,
+                alpha.cast(),
+                a,
+                $type,
+                lda,
+                a_stride,
+                b,
+                $type,
+                ldb,
+                b_stride,
+                beta.cast(),
+                c,
+                $type,
+                ldc,
+                c_stride,
+                batch,
+                $compute,
+                -1,
             )
         }
     };

@@ -107,7 +107,13 @@ extern "C" fn curandGenerateUniformDouble(generator: *mut c_void, at: u64, count
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn curandGenerateNormal(generator: *mut c_void, at: u64, count: usize, mean: f32, std: f32) -> u32 {
+extern "C" fn curandGenerateNormal(
+    generator: *mut c_void,
+    at: u64,
+    count: usize,
+    mean: f32,
+    std: f32,
+) -> u32 {
     if count % 2 == 1 {
         return NOT_A_MULTIPLE;
     }
@@ -123,7 +129,13 @@ extern "C" fn curandGenerateNormal(generator: *mut c_void, at: u64, count: usize
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn curandGenerateNormalDouble(generator: *mut c_void, at: u64, count: usize, mean: f64, std: f64) -> u32 {
+extern "C" fn curandGenerateNormalDouble(
+    generator: *mut c_void,
+    at: u64,
+    count: usize,
+    mean: f64,
+    std: f64,
+) -> u32 {
     if count % 2 == 1 {
         return NOT_A_MULTIPLE;
     }

@@ -304,7 +304,11 @@ extern "C" fn cuStreamAttachMemAsync(_stream: Handle, _address: u64, _bytes: usi
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuLaunchHostFunc(_stream: Handle, function: Option<extern "C" fn(Handle)>, data: Handle) -> u32 {
+extern "C" fn cuLaunchHostFunc(
+    _stream: Handle,
+    function: Option<extern "C" fn(Handle)>,
+    data: Handle,
+) -> u32 {
     if let Some(function) = function {
         function(data);
     }
@@ -359,7 +363,9 @@ extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, from: Handle, to: Handl
     let events = events();
     let recorded = |event: Handle| events.get(&event.addr()).copied().flatten();
     match (recorded(from), recorded(to)) {
-        (Some(from), Some(to)) => answer(give(milliseconds, to.saturating_duration_since(from).as_secs_f32() * 1e3)),
+        (Some(from), Some(to)) => {
+            answer(give(milliseconds, to.saturating_duration_since(from).as_secs_f32() * 1e3))
+        }
         _ => 400,
     }
 }
@@ -373,17 +379,25 @@ extern "C" fn cuEventElapsedTime_v2(milliseconds: *mut f32, from: Handle, to: Ha
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> u32 {
+    if bytes == 0 {
+        return answer(Err(Fault::new(Kind::InvalidValue, "an allocation of no bytes")));
+    }
+    cuMemAllocAsync(address, bytes, std::ptr::null_mut())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, _stream: Handle) -> u32 {
     let allocated = emulator().allocate(bytes);
     answer(allocated.and_then(|at| give(address, at)))
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, _stream: Handle) -> u32 {
-    cuMemAlloc_v2(address, bytes)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemAllocFromPoolAsync(address: *mut u64, bytes: usize, _pool: Handle, _stream: Handle) -> u32 {
+extern "C" fn cuMemAllocFromPoolAsync(
+    address: *mut u64,
+    bytes: usize,
+    _pool: Handle,
+    _stream: Handle,
+) -> u32 {
     cuMemAlloc_v2(address, bytes)
 }
 
@@ -489,7 +503,11 @@ extern "C" fn cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) -> u32 {
     let mut emulator = emulator();
     emulator.record.add(|| format!("dtod {bytes} bytes"));
     let found = emulator.read(from, bytes).map(<[u8]>::to_vec);
-    answer(found.and_then(|found| emulator.write(to, bytes).map(|room| room.copy_from_slice(&found))).map_err(copy))
+    answer(
+        found
+            .and_then(|found| emulator.write(to, bytes).map(|room| room.copy_from_slice(&found)))
+            .map_err(copy),
+    )
 }
 
 #[unsafe(no_mangle)]
@@ -560,7 +578,12 @@ extern "C" fn cuModuleGetFunction(function: *mut Handle, module: Handle, text: *
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuModuleGetGlobal_v2(address: *mut u64, bytes: *mut usize, module: Handle, text: *const c_char) -> u32 {
+extern "C" fn cuModuleGetGlobal_v2(
+    address: *mut u64,
+    bytes: *mut usize,
+    module: Handle,
+    text: *const c_char,
+) -> u32 {
     let found = name(text).and_then(|name| emulator().global(module.addr(), name));
     answer(found.and_then(|(at, size)| {
         give(address, at)?;

@@ -92,7 +92,9 @@ impl Emulator {
             other => match other.strip_prefix("shuffled:").and_then(|seed| seed.parse().ok()) {
                 Some(seed) => Order::Shuffled(seed),
                 None => {
-                    eprintln!("cuda-emulator: EMULATED_BLOCK_ORDER: `reverse` or `shuffled:SEED` expected, found `{other}`");
+                    eprintln!(
+                        "cuda-emulator: EMULATED_BLOCK_ORDER: `reverse` or `shuffled:SEED` expected, found `{other}`"
+                    );
                     Order::Forward
                 }
             },
@@ -106,7 +108,9 @@ impl Emulator {
                     "shared" => checks.shared = true,
                     "init" => checks.init = true,
                     "none" => {}
-                    _ => eprintln!("cuda-emulator: EMULATED_CHECK: `shared`, `init` or `none` expected, found `{check}`"),
+                    _ => eprintln!(
+                        "cuda-emulator: EMULATED_CHECK: `shared`, `init` or `none` expected, found `{check}`"
+                    ),
                 }
             }
         }
@@ -115,7 +119,9 @@ impl Emulator {
         if !asked.is_empty() {
             match asked.parse() {
                 Ok(capability @ 70..=129) => emulator.capability = capability,
-                _ => eprintln!("cuda-emulator: EMULATED_COMPUTE_CAP: a number such as 80 expected, found `{asked}`"),
+                _ => eprintln!(
+                    "cuda-emulator: EMULATED_COMPUTE_CAP: a number such as 80 expected, found `{asked}`"
+                ),
             }
         }
         if let Some(path) = std::env::var_os("EMULATED_RECORD") {
@@ -168,7 +174,9 @@ impl Emulator {
             for (value, element) in variable.values.iter().zip(bytes.chunks_mut(variable.element)) {
                 let bits = match *value {
                     Value::Bits(bits) => bits,
-                    Value::Address(name, offset) => globals.get(name).map_or(0, |base| base.wrapping_add_signed(offset)),
+                    Value::Address(name, offset) => {
+                        globals.get(name).map_or(0, |base| base.wrapping_add_signed(offset))
+                    }
                 };
                 let size = element.len().min(8);
                 element[..size].copy_from_slice(&bits.to_le_bytes()[..size]);
@@ -288,9 +296,12 @@ impl Emulator {
     /// A shape that no device takes, or what the kernel does wrong; with kernel, line and thread.
     pub fn launch(&mut self, kernel: usize, shape: Shape, arguments: &[u8]) -> Result<()> {
         let program = self.program(kernel)?;
-        let Some(&Kernel { module, dynamic, .. }) = self.kernels.get(&kernel) else { return Err(unknown("kernel")) };
+        let Some(&Kernel { module, dynamic, .. }) = self.kernels.get(&kernel) else {
+            return Err(unknown("kernel"));
+        };
         let name = &program.name;
-        check_shape(&program, shape, dynamic).map_err(|fault| fault.within(format_args!("launch of {name}")))?;
+        check_shape(&program, shape, dynamic)
+            .map_err(|fault| fault.within(format_args!("launch of {name}")))?;
         let [[gx, gy, gz], [bx, by, bz]] = [shape.grid, shape.block];
         self.record.add(|| {
             format!("launch {name} grid=({gx},{gy},{gz}) block=({bx},{by},{bz}) shared={}", shape.dynamic)
@@ -351,7 +362,9 @@ fn check_shape(program: &Program, shape: Shape, dynamic: usize) -> Result<()> {
     if let Some(most) = program.max_threads
         && threads > u64::from(most)
     {
-        return Err(value(format!("a block of {threads} threads, but the kernel is made for at most {most}")));
+        return Err(value(format!(
+            "a block of {threads} threads, but the kernel is made for at most {most}"
+        )));
     }
     let [x, y, z] = shape.grid;
     if x == 0 || y == 0 || z == 0 || x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
@@ -390,7 +403,7 @@ impl Shuffle {
             }
             a
         };
-        let mut factor = (mixed >> 32) % count.max(1) | 1;
+        let mut factor = ((mixed >> 32) % count.max(1)) | 1;
         while divisor(factor, count) != 1 {
             factor += 2;
         }

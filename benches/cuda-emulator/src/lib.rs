@@ -26,6 +26,6 @@ mod program;
 mod ptx;
 mod record;
 
+pub use execute::Shape;
 pub use fault::{Fault, Kind, Result};
 pub use launch::{Checks, Emulator, Order};
-pub use execute::Shape;

@@ -41,24 +41,21 @@ fn layout(size: usize) -> Layout {
 }
 
 impl Memory {
-    /// Fresh memory, poisoned.
+    /// Fresh memory, poisoned. Of no bytes too: in the order of a stream the hardware gives that.
     ///
     /// # Errors
     /// More than there is.
     pub fn allocate(&mut self, size: usize) -> Result<u64> {
-        if size == 0 {
-            return Err(Fault::new(Kind::InvalidValue, "an allocation of no bytes"));
-        }
         let none = || Fault::new(Kind::OutOfMemory, format!("no memory for {size} bytes"));
         if size > TOTAL - self.used.min(TOTAL) {
             return Err(none());
         }
-        // SAFETY: the size is not zero.
+        // SAFETY: the layout's size is not zero.
         let pointer = unsafe { alloc(layout(size)) };
         if pointer.is_null() {
             return Err(none());
         }
-        // SAFETY: so many bytes were just allocated there.
+        // SAFETY: so many bytes were just allocated there, or more.
         unsafe { pointer.write_bytes(POISON, size) };
         let address = pointer.expose_provenance() as u64;
         let written = self.check_initialised.then(|| vec![false; size]);
@@ -85,7 +82,10 @@ impl Memory {
             }
             Some(_) => return Err(Fault::new(Kind::InvalidValue, format!("{address:#x} is freed twice"))),
             None => {
-                return Err(Fault::new(Kind::InvalidValue, format!("{address:#x} is freed, but no allocation begins there")));
+                return Err(Fault::new(
+                    Kind::InvalidValue,
+                    format!("{address:#x} is freed, but no allocation begins there"),
+                ));
             }
         }
         while self.freed_bytes > KEPT {
@@ -93,7 +93,9 @@ impl Memory {
             let Some(allocation) = self.allocations.remove(&oldest) else { continue };
             self.freed_bytes -= allocation.size;
             // SAFETY: allocated here with this layout, and out of the map: nobody else frees it.
-            unsafe { dealloc(std::ptr::with_exposed_provenance_mut(oldest as usize), layout(allocation.size)) };
+            unsafe {
+                dealloc(std::ptr::with_exposed_provenance_mut(oldest as usize), layout(allocation.size));
+            };
         }
         Ok(())
     }
@@ -105,7 +107,8 @@ impl Memory {
     pub fn find(&self, address: u64, size: usize) -> Result<(u64, u64)> {
         let before = self.allocations.range(..=address).next_back();
         let inside = |base: u64, allocation: &Allocation| {
-            (address - base) as usize <= allocation.size && allocation.size - (address - base) as usize >= size
+            (address - base) as usize <= allocation.size
+                && allocation.size - (address - base) as usize >= size
         };
         match before {
             Some((&base, allocation)) if inside(base, allocation) && allocation.alive => {
@@ -116,7 +119,9 @@ impl Memory {
                 address - base,
                 allocation.size
             ))),
-            Some((&base, allocation)) if allocation.alive && address - base < (allocation.size as u64) + (1 << 20) => {
+            Some((&base, allocation))
+                if allocation.alive && address - base < (allocation.size as u64) + (1 << 20) =>
+            {
                 Err(illegal(format!(
                     "{size} bytes at {address:#x}, which is {} bytes into an allocation of {} bytes",
                     address - base,
@@ -154,7 +159,9 @@ impl Memory {
         self.find(address, size)?;
         self.mark_written(address, size);
         // SAFETY: as in `read`, and the memory is borrowed exclusively.
-        Ok(unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(address as usize), size) })
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(address as usize), size)
+        })
     }
 
     /// Remembers that these bytes hold something, where that is checked.
@@ -202,7 +209,9 @@ impl Drop for Memory {
     fn drop(&mut self) {
         for (address, allocation) in std::mem::take(&mut self.allocations) {
             // SAFETY: allocated here with this layout, and out of the map.
-            unsafe { dealloc(std::ptr::with_exposed_provenance_mut(address as usize), layout(allocation.size)) };
+            unsafe {
+                dealloc(std::ptr::with_exposed_provenance_mut(address as usize), layout(allocation.size));
+            };
         }
     }
 }

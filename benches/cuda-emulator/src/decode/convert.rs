@@ -18,14 +18,38 @@ macro_rules! op {
 macro_rules! with_whole {
     ($name:expr, $T:ident => $e:expr) => {
         match $name {
-            "u8" | "b8" => { type $T = u8; $e }
-            "s8" => { type $T = i8; $e }
-            "u16" | "b16" => { type $T = u16; $e }
-            "s16" => { type $T = i16; $e }
-            "u32" | "b32" => { type $T = u32; $e }
-            "s32" => { type $T = i32; $e }
-            "u64" | "b64" => { type $T = u64; $e }
-            "s64" => { type $T = i64; $e }
+            "u8" | "b8" => {
+                type $T = u8;
+                $e
+            }
+            "s8" => {
+                type $T = i8;
+                $e
+            }
+            "u16" | "b16" => {
+                type $T = u16;
+                $e
+            }
+            "s16" => {
+                type $T = i16;
+                $e
+            }
+            "u32" | "b32" => {
+                type $T = u32;
+                $e
+            }
+            "s32" => {
+                type $T = i32;
+                $e
+            }
+            "u64" | "b64" => {
+                type $T = u64;
+                $e
+            }
+            "s64" => {
+                type $T = i64;
+                $e
+            }
             _ => None,
         }
     };
@@ -93,9 +117,15 @@ pub fn convert(op: &Opcode<'_>) -> Option<Elementwise> {
             _ => None,
         },
         (false, true) if to == "f32" && only(&["rz", "rm", "rp"]) => match modifiers.first().copied() {
-            Some("rz") => with_whole!(from, S => op!(|a: S| float::to_f32(whole_to_odd(a as i128), Rounding::Zero))),
-            Some("rm") => with_whole!(from, S => op!(|a: S| float::to_f32(whole_to_odd(a as i128), Rounding::Down))),
-            Some("rp") => with_whole!(from, S => op!(|a: S| float::to_f32(whole_to_odd(a as i128), Rounding::Up))),
+            Some("rz") => {
+                with_whole!(from, S => op!(|a: S| float::to_f32(whole_to_odd(a as i128), Rounding::Zero)))
+            }
+            Some("rm") => {
+                with_whole!(from, S => op!(|a: S| float::to_f32(whole_to_odd(a as i128), Rounding::Down)))
+            }
+            Some("rp") => {
+                with_whole!(from, S => op!(|a: S| float::to_f32(whole_to_odd(a as i128), Rounding::Up)))
+            }
             _ => None,
         },
         (false, false) => between_floats(modifiers, to, from, &has, &only),
@@ -159,7 +189,9 @@ fn between_floats(
     if from == "f32" && matches!(to, "f16x2" | "bf16x2") && only(&["rn", "rz", "relu"]) {
         // The first operand is the upper half.
         return match (to, has("rz"), has("relu")) {
-            ("f16x2", false, false) => op!(|a: f32, b: f32| (F16::nearest(f64::from(b)), F16::nearest(f64::from(a)))),
+            ("f16x2", false, false) => {
+                op!(|a: f32, b: f32| (F16::nearest(f64::from(b)), F16::nearest(f64::from(a))))
+            }
             ("bf16x2", false, false) => {
                 op!(|a: f32, b: f32| (Bf16::nearest(f64::from(b)), Bf16::nearest(f64::from(a))))
             }

@@ -2,6 +2,9 @@
 //!
 //! `approx` functions are computed in f64 and rounded, which is nearer to the true value than what the hardware gives.
 
+// With NaN `a < b || a > b` is not `a != b`.
+#![allow(clippy::double_comparisons)]
+
 use super::opcode::Opcode;
 use crate::execute::float::{self, Bf16, F16, Half as _, Rounding};
 use crate::execute::lanes::{self, Four, One, Three, Two};
@@ -196,7 +199,9 @@ pub fn elementwise(op: &Opcode<'_>) -> Option<Elementwise> {
             _ => None,
         },
         "bfi" => match ty {
-            "b32" => op!(|a: u32, b: u32, c: u32, d: u32| insert(u64::from(a), u64::from(b), c, d, 32) as u32),
+            "b32" => {
+                op!(|a: u32, b: u32, c: u32, d: u32| insert(u64::from(a), u64::from(b), c, d, 32) as u32)
+            }
             "b64" => op!(|a: u64, b: u64, c: u32, d: u32| insert(a, b, c, d, 64)),
             _ => None,
         },
@@ -282,7 +287,9 @@ fn arithmetic(op: &Opcode<'_>, ty: &str) -> Option<Elementwise> {
             "sub" => op!(|a: f32, b: f32| float::flush(float::flush(a) - float::flush(b))),
             "mul" => op!(|a: f32, b: f32| float::flush(float::flush(a) * float::flush(b))),
             "div" => op!(|a: f32, b: f32| float::flush(float::flush(a) / float::flush(b))),
-            _ => op!(|a: f32, b: f32, c: f32| float::flush(float::flush(a).mul_add(float::flush(b), float::flush(c)))),
+            _ => op!(|a: f32, b: f32, c: f32| float::flush(
+                float::flush(a).mul_add(float::flush(b), float::flush(c))
+            )),
         };
     }
     if ty == "f32" && op.only(&["rn", "sat"]) {
@@ -363,7 +370,9 @@ fn extreme(op: &Opcode<'_>, ty: &str) -> Option<Elementwise> {
                 "f64" if !$nan && $max => op!(|a: f64, b: f64| greater(a, b, a.is_sign_negative())),
                 "f64" if !$nan => op!(|a: f64, b: f64| smaller(a, b, a.is_sign_negative())),
                 "f16" => op!(|a: F16, b: F16| F16::nearest(f64::from(of(a.wide(), b.wide(), $max, $nan)))),
-                "bf16" => op!(|a: Bf16, b: Bf16| Bf16::nearest(f64::from(of(a.wide(), b.wide(), $max, $nan)))),
+                "bf16" => {
+                    op!(|a: Bf16, b: Bf16| Bf16::nearest(f64::from(of(a.wide(), b.wide(), $max, $nan))))
+                }
                 "f16x2" => op!(|a: (F16, F16), b: (F16, F16)| (
                     F16::nearest(f64::from(of(a.0.wide(), b.0.wide(), $max, $nan))),
                     F16::nearest(f64::from(of(a.1.wide(), b.1.wide(), $max, $nan)))
@@ -392,17 +401,41 @@ fn function(op: &Opcode<'_>, ty: &str) -> Option<Elementwise> {
     macro_rules! approximate {
         (|$x:ident| $e:expr) => {
             match (ty, op.has("ftz")) {
-                ("f32", false) => op!(|a: f32| { let $x = f64::from(a); ($e) as f32 }),
-                ("f32", true) => op!(|a: f32| { let $x = f64::from(float::flush(a)); float::flush(($e) as f32) }),
-                ("f16", _) => op!(|a: F16| { let $x = f64::from(a.wide()); F16::nearest($e) }),
-                ("bf16", _) => op!(|a: Bf16| { let $x = f64::from(a.wide()); Bf16::nearest($e) }),
+                ("f32", false) => op!(|a: f32| {
+                    let $x = f64::from(a);
+                    ($e) as f32
+                }),
+                ("f32", true) => op!(|a: f32| {
+                    let $x = f64::from(float::flush(a));
+                    float::flush(($e) as f32)
+                }),
+                ("f16", _) => op!(|a: F16| {
+                    let $x = f64::from(a.wide());
+                    F16::nearest($e)
+                }),
+                ("bf16", _) => op!(|a: Bf16| {
+                    let $x = f64::from(a.wide());
+                    Bf16::nearest($e)
+                }),
                 ("f16x2", _) => op!(|a: (F16, F16)| (
-                    { let $x = f64::from(a.0.wide()); F16::nearest($e) },
-                    { let $x = f64::from(a.1.wide()); F16::nearest($e) }
+                    {
+                        let $x = f64::from(a.0.wide());
+                        F16::nearest($e)
+                    },
+                    {
+                        let $x = f64::from(a.1.wide());
+                        F16::nearest($e)
+                    }
                 )),
                 ("bf16x2", _) => op!(|a: (Bf16, Bf16)| (
-                    { let $x = f64::from(a.0.wide()); Bf16::nearest($e) },
-                    { let $x = f64::from(a.1.wide()); Bf16::nearest($e) }
+                    {
+                        let $x = f64::from(a.0.wide());
+                        Bf16::nearest($e)
+                    },
+                    {
+                        let $x = f64::from(a.1.wide());
+                        Bf16::nearest($e)
+                    }
                 )),
                 _ => None,
             }
@@ -450,13 +483,55 @@ fn set(op: &Opcode<'_>) -> Option<Elementwise> {
     macro_rules! compared {
         ($T:ty, |$x:ident| $wide:expr) => {
             match how {
-                "eq" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide == y }),
-                "ne" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide < y || $wide > y }),
-                "lt" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide < y }),
-                "le" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide <= y }),
-                "gt" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide > y }),
-                "ge" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide >= y }),
-                "neu" => by!($T, |a, b| { let ($x, y) = (a, { let $x = b; $wide }); $wide != y }),
+                "eq" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide == y
+                }),
+                "ne" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide < y || $wide > y
+                }),
+                "lt" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide < y
+                }),
+                "le" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide <= y
+                }),
+                "gt" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide > y
+                }),
+                "ge" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide >= y
+                }),
+                "neu" => by!($T, |a, b| {
+                    let ($x, y) = (a, {
+                        let $x = b;
+                        $wide
+                    });
+                    $wide != y
+                }),
                 _ => None,
             }
         };

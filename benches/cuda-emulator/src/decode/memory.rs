@@ -30,7 +30,9 @@ impl<'a> Decoder<'_, 'a> {
                 let at_ = self.address(at(operands, 1)?, space(op))?;
                 let size = size_of(op.last()).ok_or_else(|| invalid("unknown type"))? as u8;
                 let to = match at(operands, 0)? {
-                    Operand::List(list) => list.iter().map(|part| self.loaded(part)).collect::<Result<_>>()?,
+                    Operand::List(list) => {
+                        list.iter().map(|part| self.loaded(part)).collect::<Result<_>>()?
+                    }
                     one => [self.loaded(one)?].into(),
                 };
                 if size > 8 {
@@ -67,7 +69,9 @@ impl<'a> Decoder<'_, 'a> {
                 };
                 let with_policy = op.has("L2::cache_hint");
                 let read = match operands.get(3) {
-                    Some(operand) if !(with_policy && operands.len() == 4) => Some(self.value(operand, "u32")?),
+                    Some(operand) if !(with_policy && operands.len() == 4) => {
+                        Some(self.value(operand, "u32")?)
+                    }
                     _ => None,
                 };
                 Op::Copy { to, from, size: size as u8, read }
@@ -75,12 +79,20 @@ impl<'a> Decoder<'_, 'a> {
             "ldmatrix" => {
                 let to = self.matrices(at(operands, 0)?, true)?;
                 self.matrix_shape(op, to.len())?;
-                Op::LoadMatrix { at: self.matrix_address(op, at(operands, 1)?)?, to, transposed: op.has("trans") }
+                Op::LoadMatrix {
+                    at: self.matrix_address(op, at(operands, 1)?)?,
+                    to,
+                    transposed: op.has("trans"),
+                }
             }
             "stmatrix" => {
                 let from = self.matrices(at(operands, 1)?, false)?;
                 self.matrix_shape(op, from.len())?;
-                Op::StoreMatrix { at: self.matrix_address(op, at(operands, 0)?)?, from, transposed: op.has("trans") }
+                Op::StoreMatrix {
+                    at: self.matrix_address(op, at(operands, 0)?)?,
+                    from,
+                    transposed: op.has("trans"),
+                }
             }
             _ => return Ok(None),
         }))
@@ -95,7 +107,9 @@ impl<'a> Decoder<'_, 'a> {
 
     fn matrices(&mut self, operand: &Operand<'a>, written: bool) -> Result<Box<[Reg]>> {
         let Operand::List(list) = operand else { return Err(invalid("a list of registers expected")) };
-        list.iter().map(|part| if written { self.destination(part) } else { self.value(part, "b32") }).collect()
+        list.iter()
+            .map(|part| if written { self.destination(part) } else { self.value(part, "b32") })
+            .collect()
     }
 
     fn matrix_shape(&self, op: &Opcode<'_>, registers: usize) -> Result<()> {

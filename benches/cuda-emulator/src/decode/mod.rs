@@ -123,7 +123,9 @@ impl<'m, 'a> Decoder<'m, 'a> {
         program.shared = program.shared.next_multiple_of(16);
         program.constants = self.constants.iter().map(|(&bits, &register)| (register, bits)).collect();
         let base = program.shared as u64;
-        program.constants.extend(self.dynamic.iter().map(|&(register, offset)| (register, base.wrapping_add_signed(offset))));
+        program.constants.extend(
+            self.dynamic.iter().map(|&(register, offset)| (register, base.wrapping_add_signed(offset))),
+        );
         program.granule = program.ops.iter().filter_map(shared_access).min().unwrap_or(16).clamp(1, 16);
         Ok(self.program)
     }
@@ -139,7 +141,7 @@ impl<'m, 'a> Decoder<'m, 'a> {
                 Item::Close => self.close(false)?,
                 Item::Registers(type_name, name, count) => self.registers(type_name, name, count)?,
                 Item::Variable(variable) => self.variable(&variable)?,
-                Item::Label(name, _) => self.label(name),
+                Item::Label(name) => self.label(name),
                 Item::Targets(name, targets) => {
                     self.scope().tables.insert(name, targets);
                 }
@@ -216,10 +218,14 @@ impl<'m, 'a> Decoder<'m, 'a> {
 
     fn variable(&mut self, variable: &Variable<'a>) -> Result<()> {
         let name = match variable.space {
-            Space::Local | Space::Param => Name::Memory(Space::Local, self.in_local(variable.size, variable.align)),
+            Space::Local | Space::Param => {
+                Name::Memory(Space::Local, self.in_local(variable.size, variable.align))
+            }
             Space::Shared if variable.external || variable.size == 0 => Name::Dynamic,
             Space::Shared => Name::Memory(Space::Shared, self.in_shared(variable)),
-            _ => return Err(Fault::ptx(self.place.line, format!("`{}` in a body is unknown", variable.name))),
+            _ => {
+                return Err(Fault::ptx(self.place.line, format!("`{}` in a body is unknown", variable.name)));
+            }
         };
         self.scope().names.insert(variable.name, name);
         Ok(())
@@ -257,7 +263,8 @@ impl<'m, 'a> Decoder<'m, 'a> {
                 return Ok(*found);
             }
             let prefix = name.trim_end_matches(|c: char| c.is_ascii_digit());
-            if let (Some(&(first, count)), Ok(index)) = (scope.ranges.get(prefix), name[prefix.len()..].parse::<u32>())
+            if let (Some(&(first, count)), Ok(index)) =
+                (scope.ranges.get(prefix), name[prefix.len()..].parse::<u32>())
                 && index < count
             {
                 return Ok(match first {
@@ -424,13 +431,15 @@ impl<'m, 'a> Decoder<'m, 'a> {
             | "griddepcontrol" | "brkpt" => Op::Nothing,
             "setp" => {
                 let (p, q) = self.pair(operands.first())?;
-                let (a, b) = (self.value(at(operands, 1)?, op.last())?, self.value(at(operands, 2)?, op.last())?);
+                let (a, b) =
+                    (self.value(at(operands, 1)?, op.last())?, self.value(at(operands, 2)?, op.last())?);
                 let logic = op.modifiers().iter().find_map(|modifier| logic(modifier));
                 let with = match (logic, operands.get(3)) {
                     (Some(logic), Some(operand)) => Some((logic, self.condition(operand)?)),
                     _ => None,
                 };
-                let holds = compare::comparison(op.parts[1], op.last()).ok_or_else(|| invalid("unknown comparison"))?;
+                let holds = compare::comparison(op.parts[1], op.last())
+                    .ok_or_else(|| invalid("unknown comparison"))?;
                 Op::Compare { holds, p, q, a, b, with }
             }
             "testp" | "isspacep" => {
@@ -446,7 +455,9 @@ impl<'m, 'a> Decoder<'m, 'a> {
                 by: self.condition(at(operands, 3)?)?,
             },
             "and" | "or" | "xor" | "not" | "mov" if op.last() == "pred" => {
-                let Operand::Word(name) = at(operands, 0)? else { return Err(invalid("a predicate expected")) };
+                let Operand::Word(name) = at(operands, 0)? else {
+                    return Err(invalid("a predicate expected"));
+                };
                 let p = self.predicate_destination(name)?;
                 let mut a = self.condition(at(operands, 1)?)?;
                 a.negated ^= op.base() == "not";
@@ -580,23 +591,23 @@ impl<'m, 'a> Decoder<'m, 'a> {
             _ => return Err(invalid("the name of a function expected")),
         };
         let module = self.module;
-        let function = module
-            .functions
-            .get(name)
-            .ok_or_else(|| invalid(format!("{name} is no function: calls through pointers are unknown to the emulator")))?;
-        let slots = |decoder: &mut Self, operands: &[Operand<'a>], parameters: &[Variable<'a>]| -> Result<Vec<_>> {
-            if operands.len() != parameters.len() {
-                return Err(invalid(format!("{name} takes {} arguments", parameters.len())));
-            }
-            operands
-                .iter()
-                .zip(parameters)
-                .map(|(operand, parameter)| match operand {
-                    Operand::Word(word) => Ok((parameter.name, decoder.find(word)?)),
-                    _ => Err(invalid("a variable expected")),
-                })
-                .collect()
-        };
+        let function = module.functions.get(name).ok_or_else(|| {
+            invalid(format!("{name} is no function: calls through pointers are unknown to the emulator"))
+        })?;
+        let slots =
+            |decoder: &mut Self, operands: &[Operand<'a>], parameters: &[Variable<'a>]| -> Result<Vec<_>> {
+                if operands.len() != parameters.len() {
+                    return Err(invalid(format!("{name} takes {} arguments", parameters.len())));
+                }
+                operands
+                    .iter()
+                    .zip(parameters)
+                    .map(|(operand, parameter)| match operand {
+                        Operand::Word(word) => Ok((parameter.name, decoder.find(word)?)),
+                        _ => Err(invalid("a variable expected")),
+                    })
+                    .collect()
+            };
         let mut names = slots(self, results, &function.results)?;
         names.extend(slots(self, arguments, &function.parameters)?);
         if function.body.is_none() {

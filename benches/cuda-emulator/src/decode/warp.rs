@@ -66,7 +66,9 @@ impl<'a> Decoder<'_, 'a> {
                     () if op.has("ballot") => Vote::Ballot,
                     () => return Ok(None),
                 };
-                let Operand::Word(name) = at(operands, 0)? else { return Err(invalid("a register expected")) };
+                let Operand::Word(name) = at(operands, 0)? else {
+                    return Err(invalid("a register expected"));
+                };
                 let d = if how == Vote::Ballot {
                     self.destination(&operands[0])?
                 } else {
@@ -143,7 +145,8 @@ impl<'a> Decoder<'_, 'a> {
 
     fn mma(&mut self, op: &Opcode<'a>, operands: &[Operand<'a>]) -> Result<Option<Op>> {
         // mma.sync.aligned.SHAPE.row.col.D.A.B.C
-        let ["mma", "sync", "aligned", shape, "row", "col", d_type, a_type, b_type, c_type] = op.parts[..] else {
+        let ["mma", "sync", "aligned", shape, "row", "col", d_type, a_type, b_type, c_type] = op.parts[..]
+        else {
             return Ok(None);
         };
         let k = match shape {
@@ -153,8 +156,12 @@ impl<'a> Decoder<'_, 'a> {
             _ => return Ok(None),
         };
         let (shape, registers) = match (shape.starts_with("m16"), k, (d_type, a_type, b_type, c_type)) {
-            (true, 8 | 16, ("f32", "f16", "f16", "f32")) => (Mma::F16 { k, half_sums: false }, [4, k / 4, k / 8]),
-            (true, 8 | 16, ("f16", "f16", "f16", "f16")) => (Mma::F16 { k, half_sums: true }, [2, k / 4, k / 8]),
+            (true, 8 | 16, ("f32", "f16", "f16", "f32")) => {
+                (Mma::F16 { k, half_sums: false }, [4, k / 4, k / 8])
+            }
+            (true, 8 | 16, ("f16", "f16", "f16", "f16")) => {
+                (Mma::F16 { k, half_sums: true }, [2, k / 4, k / 8])
+            }
             (true, 8 | 16, ("f32", "bf16", "bf16", "f32")) => (Mma::Bf16 { k }, [4, k / 4, k / 8]),
             (true, 4 | 8, ("f32", "tf32", "tf32", "f32")) => (Mma::Tf32 { k }, [4, k / 2, k / 4]),
             (false, 4, ("f64", "f64", "f64", "f64")) => (Mma::F64, [2, 1, 1]),
@@ -176,6 +183,8 @@ impl<'a> Decoder<'_, 'a> {
         if list.len() != count {
             return Err(invalid(format!("a fragment of {count} registers expected, {} found", list.len())));
         }
-        list.iter().map(|part| if written { self.destination(part) } else { self.value(part, "b32") }).collect()
+        list.iter()
+            .map(|part| if written { self.destination(part) } else { self.value(part, "b32") })
+            .collect()
     }
 }

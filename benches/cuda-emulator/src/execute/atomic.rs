@@ -48,7 +48,13 @@ fn result(what: Atomic, number: Number, old: u64, a: u64, b: u64) -> u64 {
             let mask = if number.size() == 8 { u64::MAX } else { (1 << (8 * number.size())) - 1 };
             if old == a & mask { b } else { old }
         }
-        (Atomic::Increment, _) => if old as u32 >= a as u32 { 0 } else { old + 1 },
+        (Atomic::Increment, _) => {
+            if old as u32 >= a as u32 {
+                0
+            } else {
+                old + 1
+            }
+        }
         (Atomic::Decrement, _) => {
             let (old, a) = (old as u32, a as u32);
             u64::from(if old == 0 || old > a { a } else { old - 1 })
@@ -103,7 +109,10 @@ impl Block<'_> {
                 }
                 Where::Local(_) | Where::Param(_) => {
                     self.of_lane(index, lane);
-                    return Err(Fault::new(Kind::IllegalAddress, "changes atomically what is neither global nor shared"));
+                    return Err(Fault::new(
+                        Kind::IllegalAddress,
+                        "changes atomically what is neither global nor shared",
+                    ));
                 }
             };
             if let Some(d) = d {

@@ -165,7 +165,11 @@ pub fn add_f64(a: f64, b: f64, rounding: Rounding) -> f64 {
 pub fn toward(rounded: f64, error: f64, rounding: Rounding) -> f64 {
     match rounding {
         Rounding::Zero if error != 0.0 && (error > 0.0) != (rounded > 0.0) => {
-            if rounded > 0.0 { rounded.next_down() } else { rounded.next_up() }
+            if rounded > 0.0 {
+                rounded.next_down()
+            } else {
+                rounded.next_up()
+            }
         }
         Rounding::Down if error < 0.0 => rounded.next_down(),
         Rounding::Up if error > 0.0 => rounded.next_up(),

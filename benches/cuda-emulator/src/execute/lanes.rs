@@ -184,7 +184,8 @@ fn three_body<A: Lane, B: Lane, C: Lane, R: Lane, F: Fn(A, B, C) -> R>(
     let (d, a, b, c) = (usize::from(d), usize::from(a), usize::from(b), usize::from(c));
     if mask == u32::MAX {
         let (a, b, c) = (&rows[a], &rows[b], &rows[c]);
-        let result: Row = std::array::from_fn(|lane| f(A::of(a[lane]), B::of(b[lane]), C::of(c[lane])).bits());
+        let result: Row =
+            std::array::from_fn(|lane| f(A::of(a[lane]), B::of(b[lane]), C::of(c[lane])).bits());
         rows[d] = result;
     } else {
         for lane in each(mask) {

@@ -101,7 +101,9 @@ impl Block<'_> {
                     match self.memory.find(address, size) {
                         Ok(found) => self.last[pc] = found,
                         Err(fault) => {
-                            return Err(self.refused(index, lane, fault.kind, || format!("{does} {}", fault.text)));
+                            return Err(
+                                self.refused(index, lane, fault.kind, || format!("{does} {}", fault.text))
+                            );
                         }
                     }
                 }
@@ -208,7 +210,9 @@ impl Block<'_> {
             let place = self.locate((index, lane), at, whole, pc, "writes")?;
             if let Where::Global(address) = place {
                 if at.space == Space::Const {
-                    return Err(self.refused(index, lane, Kind::IllegalAddress, || "writes a constant".into()));
+                    return Err(
+                        self.refused(index, lane, Kind::IllegalAddress, || "writes a constant".into())
+                    );
                 }
                 self.memory.mark_written(address, whole);
             }
@@ -227,12 +231,16 @@ impl Block<'_> {
                 let (at, bytes) = (i * size, bits.to_le_bytes());
                 match place {
                     Where::Global(address) => device_store(address + at as u64, size, bits),
-                    Where::Shared(offset) => self.shared[offset + at..][..size].copy_from_slice(&bytes[..size]),
+                    Where::Shared(offset) => {
+                        self.shared[offset + at..][..size].copy_from_slice(&bytes[..size]);
+                    }
                     Where::Local(offset) => {
                         self.warps[index].local[offset + at..][..size].copy_from_slice(&bytes[..size]);
                     }
                     Where::Param(_) => {
-                        return Err(self.refused(index, lane, Kind::IllegalAddress, || "writes an argument".into()));
+                        return Err(
+                            self.refused(index, lane, Kind::IllegalAddress, || "writes an argument".into())
+                        );
                     }
                 }
             }
@@ -273,20 +281,23 @@ impl Block<'_> {
         pc: usize,
     ) -> Result<()> {
         for lane in each(active) {
-            let read = read.map_or(size, |register| self.warps[index].rows[usize::from(register)][lane] as u32 as usize);
+            let read = read
+                .map_or(size, |register| self.warps[index].rows[usize::from(register)][lane] as u32 as usize);
             if read > size {
                 return Err(self.refused(index, lane, Kind::InvalidValue, || {
                     format!("cp.async of {size} bytes is to read {read} bytes")
                 }));
             }
             let Where::Shared(offset) = self.locate((index, lane), to, size, pc, "copies to")? else {
-                return Err(self.refused(index, lane, Kind::IllegalAddress, || "cp.async goes to shared memory".into()));
+                return Err(self
+                    .refused(index, lane, Kind::IllegalAddress, || "cp.async goes to shared memory".into()));
             };
             let mut source = 0;
             if read > 0 {
                 // Its source is aligned to the whole size, however much is read.
-                let base = self.warps[index].rows[usize::from(from.base)][lane].wrapping_add_signed(from.offset);
-                if base % size as u64 != 0 {
+                let base =
+                    self.warps[index].rows[usize::from(from.base)][lane].wrapping_add_signed(from.offset);
+                if !base.is_multiple_of(size as u64) {
                     return Err(self.refused(index, lane, Kind::MisalignedAddress, || {
                         format!("copies {size} bytes from {base:#x}, which is no multiple of {size}")
                     }));
@@ -339,10 +350,20 @@ impl Block<'_> {
     }
 
     /// The addresses of the rows of 8×8 matrices, one a lane, and their 16 bytes.
-    fn matrix_row(&mut self, index: usize, lane: usize, at: &Address, pc: usize, does: &str) -> Result<usize> {
+    fn matrix_row(
+        &mut self,
+        index: usize,
+        lane: usize,
+        at: &Address,
+        pc: usize,
+        does: &str,
+    ) -> Result<usize> {
         match self.locate((index, lane), at, 16, pc, does)? {
             Where::Shared(offset) => Ok(offset),
-            _ => Err(self.refused(index, lane, Kind::IllegalAddress, || "a matrix lies in shared memory".into())),
+            _ => {
+                Err(self
+                    .refused(index, lane, Kind::IllegalAddress, || "a matrix lies in shared memory".into()))
+            }
         }
     }
 
@@ -423,7 +444,8 @@ impl Block<'_> {
 
     /// What a thread has at an address of its own, for a message.
     pub(super) fn local_value(&mut self, index: usize, lane: usize, at: &Address, size: usize) -> u64 {
-        let address = self.warps[index].rows[usize::from(at.base)][lane].wrapping_add_signed(at.offset) as usize;
+        let address =
+            self.warps[index].rows[usize::from(at.base)][lane].wrapping_add_signed(at.offset) as usize;
         let start = lane * self.program.local + address;
         self.warps[index].local.get(start..start + size).map_or(0, |bytes| bits_of(bytes, size))
     }

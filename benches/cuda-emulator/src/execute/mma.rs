@@ -4,6 +4,9 @@
 //! and t = lane mod 4, a register of A or B holds neighbours along k, a register of C neighbours along n. Products are summed in
 //! order of k after C, in f32 (in f64 for f64). The hardware does not say in which order it sums.
 
+// A lane is an index into several registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::float::{Bf16, F16, Half as _};
 use super::lanes::{LANES, Row};
 use crate::program::{Mma, Reg};
@@ -120,4 +123,3 @@ fn f64s(rows: &mut [Row], d: &[Reg], a: &[Reg], b: &[Reg], c: &[Reg]) {
         }
     }
 }
-

@@ -214,9 +214,9 @@ impl<'a> Block<'a> {
                 warp.rows[18][lane] = u64::from(u32::MAX << lane);
                 warp.rows[19][lane] = u64::from(!((2u64 << lane) - 1) as u32);
             }
-            for axis in 0..3 {
+            for (axis, &at) in block.iter().enumerate() {
                 warp.rows[3 + axis] = [u64::from(self.shape.block[axis]); LANES];
-                warp.rows[6 + axis] = [u64::from(block[axis]); LANES];
+                warp.rows[6 + axis] = [u64::from(at); LANES];
                 warp.rows[9 + axis] = [u64::from(self.shape.grid[axis]); LANES];
             }
             warp.rows[13] = [index as u64; LANES];
@@ -241,7 +241,8 @@ impl<'a> Block<'a> {
             if runnable == 0 {
                 if warp.held != 0 {
                     let lane = warp.held.trailing_zeros();
-                    self.at = At { pc: warp.pc[lane as usize] as usize, thread: Some(index as u32 * 32 + lane) };
+                    self.at =
+                        At { pc: warp.pc[lane as usize] as usize, thread: Some(index as u32 * 32 + lane) };
                     return Err(failed("threads of a warp wait for others that are done or wait elsewhere"));
                 }
                 return Ok(());
@@ -413,7 +414,9 @@ impl<'a> Block<'a> {
                 );
                 return Err(Fault::new(Kind::Assert, text));
             }
-            Op::Load { at, size, signed, to } => self.load(index, active, at, usize::from(*size), *signed, to, pc)?,
+            Op::Load { at, size, signed, to } => {
+                self.load(index, active, at, usize::from(*size), *signed, to, pc)?;
+            }
             Op::Store { at, size, from } => self.store(index, active, at, usize::from(*size), from, pc)?,
             &Op::Atomic { at, what, number, d, a, b } => {
                 self.atomic(index, active, at, (what, number), d, [a, b], pc)?;
@@ -444,7 +447,9 @@ impl<'a> Block<'a> {
                     warp.rows[usize::from(d)][lane] = u64::from(active);
                 }
             }
-            &Op::Copy { to, from, size, read } => self.copy(index, active, &to, &from, usize::from(size), read, pc)?,
+            &Op::Copy { to, from, size, read } => {
+                self.copy(index, active, &to, &from, usize::from(size), read, pc)?;
+            }
             Op::CopyCommit => {
                 for lane in each(active) {
                     warp.copies[lane].committed += 1;
@@ -480,7 +485,9 @@ impl<'a> Block<'a> {
             return Ok(None);
         }
         if warp.live != u32::MAX || active != mask {
-            return Err(failed("this instruction needs all 32 threads of the warp, and some are done or do not take part"));
+            return Err(failed(
+                "this instruction needs all 32 threads of the warp, and some are done or do not take part",
+            ));
         }
         self.hold(index, mask, active, pc);
         Ok(Some(Next::Again))
@@ -493,7 +500,8 @@ impl<'a> Block<'a> {
             warp.pc[lane] = if active >> lane & 1 == 1 { pc as u32 } else { pc as u32 + 1 };
         }
         // Once all of them stand here they go on.
-        let here = each(warp.held).fold(0u32, |here, lane| here | u32::from(warp.pc[lane] == pc as u32) << lane);
+        let here =
+            each(warp.held).fold(0u32, |here, lane| here | u32::from(warp.pc[lane] == pc as u32) << lane);
         if here == warp.live & !warp.waiting {
             warp.held &= !here;
         }
@@ -556,7 +564,9 @@ impl<'a> Block<'a> {
         for (index, warp) in self.warps.iter().enumerate() {
             let mut here = 0u32;
             for lane in each(warp.waiting) {
-                let Op::Barrier { id: register, what, .. } = program.ops[warp.pc[lane] as usize] else { continue };
+                let Op::Barrier { id: register, what, .. } = program.ops[warp.pc[lane] as usize] else {
+                    continue;
+                };
                 if warp.rows[usize::from(register)][lane] as usize != id {
                     continue;
                 }
@@ -635,8 +645,8 @@ fn carry(warp: &mut Warp, active: u32, function: Carry, registers: [Reg; 4], rea
             Carry::Add32 | Carry::Add64 => a + b + carried,
             // The borrow is what goes below zero.
             Carry::Sub32 | Carry::Sub64 => a.wrapping_sub(b).wrapping_sub(carried),
-            Carry::MadLow32 | Carry::MadLow64 => (a * b & mask) + c + carried,
-            Carry::MadHigh32 | Carry::MadHigh64 => (a * b >> bits) + c + carried,
+            Carry::MadLow32 | Carry::MadLow64 => ((a * b) & mask) + c + carried,
+            Carry::MadHigh32 | Carry::MadHigh64 => ((a * b) >> bits) + c + carried,
         };
         warp.rows[d][lane] = (exact & mask) as u64;
         if writes {

@@ -109,21 +109,33 @@ impl Races {
     /// # Errors
     /// Another thread has read or written and no barrier lies between. Atomic writes do not disturb each other.
     #[inline]
-    pub fn write(&mut self, offset: usize, size: usize, who: Toucher, atomic: bool, same: bool) -> Result<()> {
+    pub fn write(
+        &mut self,
+        offset: usize,
+        size: usize,
+        who: Toucher,
+        atomic: bool,
+        same: bool,
+    ) -> Result<()> {
         let (warp, interval) = (who.thread / 32, self.interval);
         for granule in self.granules(offset, size) {
             let touched = &mut self.touched[granule];
             if touched.copying && touched.write_interval != 0 {
                 return Err(copying(granule * self.granule, touched.writer));
             }
-            if touched.write_interval == interval && touched.writer != who.thread && !(atomic && touched.atomic) && !same {
+            if touched.write_interval == interval
+                && touched.writer != who.thread
+                && !(atomic && touched.atomic)
+                && !same
+            {
                 let met = touched.writer / 32 == warp && touched.write_sync < who.sync;
                 if !met {
                     return Err(race("writes", "wrote", granule * self.granule, touched.writer));
                 }
             }
             if touched.read_interval == interval {
-                let met = touched.read_warp == warp && (touched.read_sync < who.sync || touched.reader == who.thread);
+                let met = touched.read_warp == warp
+                    && (touched.read_sync < who.sync || touched.reader == who.thread);
                 if !met {
                     let other = if touched.read_warp == MANY { MANY } else { touched.reader };
                     return Err(race("writes", "read", granule * self.granule, other));
@@ -173,8 +185,11 @@ impl Races {
 
 #[cold]
 fn race(does: &str, did: &str, offset: usize, other: u32) -> Fault {
-    let other = if other == MANY { "other threads".to_owned() } else { format!("thread {other} of the block") };
-    let text = format!("a race: {does} byte {offset} of shared memory, which {other} {did}, and no barrier lies between");
+    let other =
+        if other == MANY { "other threads".to_owned() } else { format!("thread {other} of the block") };
+    let text = format!(
+        "a race: {does} byte {offset} of shared memory, which {other} {did}, and no barrier lies between"
+    );
     Fault::new(Kind::IllegalAddress, text)
 }
 

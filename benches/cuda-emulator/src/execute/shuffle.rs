@@ -23,7 +23,9 @@ impl Block<'_> {
             let list = warp.rows[usize::from(members)][first as usize] as u32;
             if list >> first & 1 == 0 {
                 self.at.thread = Some(index as u32 * 32 + first);
-                return Err(failed(format!("a thread is not among the members {list:#010x} that it names itself")));
+                return Err(failed(format!(
+                    "a thread is not among the members {list:#010x} that it names itself"
+                )));
             }
             let same = each(left).fold(0u32, |same, lane| {
                 same | u32::from(warp.rows[usize::from(members)][lane] as u32 == list) << lane
@@ -60,7 +62,8 @@ impl Block<'_> {
         warp.sync += 1;
         match *op {
             Op::Shuffle { how, d, p, a, b, c, .. } => {
-                let (a, b, c) = (warp.rows[usize::from(a)], warp.rows[usize::from(b)], warp.rows[usize::from(c)]);
+                let (a, b, c) =
+                    (warp.rows[usize::from(a)], warp.rows[usize::from(b)], warp.rows[usize::from(c)]);
                 let mut in_range = 0;
                 for lane in each(group) {
                     let (source, found) = source(how, lane as u32, b[lane] as u32, c[lane] as u32);
@@ -96,7 +99,13 @@ impl Block<'_> {
                 let uniform = each(group).all(|lane| answers[lane] == u64::from(group));
                 for lane in each(group) {
                     warp.rows[usize::from(d)][lane] = match all {
-                        Some(_) => if uniform { u64::from(group) } else { 0 },
+                        Some(_) => {
+                            if uniform {
+                                u64::from(group)
+                            } else {
+                                0
+                            }
+                        }
                         None => answers[lane],
                     };
                 }

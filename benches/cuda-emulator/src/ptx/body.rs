@@ -16,7 +16,7 @@ pub enum Item<'a> {
     /// A variable of the body.
     Variable(Variable<'a>),
     /// A place to jump to.
-    Label(&'a str, u32),
+    Label(&'a str),
     /// The targets of a `brx`, by their label.
     Targets(&'a str, Vec<&'a str>),
     /// `.loc`: file, line.
@@ -146,9 +146,11 @@ pub fn body(text: &str, line: u32) -> Result<Vec<Item<'_>>> {
                 }
                 items.push(Item::Location(file, line));
             }
-            (_, ".pragma") => while !cursor.take(b';') {
-                cursor.next()?;
-            },
+            (_, ".pragma") => {
+                while !cursor.take(b';') {
+                    cursor.next()?;
+                }
+            }
             (_, ".extern" | ".shared" | ".local" | ".param" | ".global" | ".const") => {
                 let external = cursor.take_word(".extern");
                 let variable = variable(&mut cursor, external)?;
@@ -203,7 +205,7 @@ fn statement<'a>(cursor: &mut Cursor<'_, 'a>, items: &mut Vec<Item<'a>>) -> Resu
                 cursor.next()?;
             }
         } else {
-            items.push(Item::Label(opcode, line));
+            items.push(Item::Label(opcode));
         }
         return Ok(());
     }

@@ -182,7 +182,10 @@ impl<'t, 'a> Cursor<'t, 'a> {
             let fraction = token.text.contains('.') && !token.text.starts_with("0x");
             return Ok(if fraction { bits ^ (1 << 63) } else { bits.wrapping_neg() });
         }
-        self.take(b'+');
+        if self.take(b'+') {
+            // `[a+-4]`
+            return self.signed();
+        }
         number(&self.next()?)
     }
 }
@@ -342,7 +345,10 @@ pub fn module(text: &str) -> Result<Module<'_>> {
             if let [_, index, path, ..] = &tokens[..] {
                 module.files.insert(number(index)? as u32, path.text);
             }
-        } else if !matches!(first, ".version" | ".target" | ".address_size" | ".section" | ".alias" | ".pragma") {
+        } else if !matches!(
+            first,
+            ".version" | ".target" | ".address_size" | ".section" | ".alias" | ".pragma"
+        ) {
             let tokens = tokens(item.head, item.line)?;
             let mut cursor = Cursor::new(&tokens, item.line);
             let mut external = false;
@@ -392,8 +398,10 @@ impl<'a> Scan<'a> {
             return Ok(Some(Item { head, body: None, line, is_function: false }));
         }
         let end = rest.find(['{', ';']).unwrap_or(rest.len());
-        let is_function =
-            rest[..end].split_whitespace().take(6).any(|word| word.starts_with(".entry") || word.starts_with(".func"));
+        let is_function = rest[..end]
+            .split_whitespace()
+            .take(6)
+            .any(|word| word.starts_with(".entry") || word.starts_with(".func"));
         let mut depth = 0u32;
         let mut body = None;
         while let Some(byte) = self.skip_comment() {

@@ -50,7 +50,8 @@ pub fn tokens(text: &str, mut line: u32) -> Result<Vec<Token<'_>>> {
                 at += bytes[at..].iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len() - at);
             }
             b'/' if bytes.get(at + 1) == Some(&b'*') => {
-                let end = text[at..].find("*/").ok_or_else(|| Fault::ptx(line, "a comment that does not end"))?;
+                let end =
+                    text[at..].find("*/").ok_or_else(|| Fault::ptx(line, "a comment that does not end"))?;
                 line += bytes[at..at + end].iter().filter(|&&byte| byte == b'\n').count() as u32;
                 at += end + 2;
             }
