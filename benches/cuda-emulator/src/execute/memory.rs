@@ -1,6 +1,6 @@
 //! Loads, stores, copies to shared memory: every access is checked to lie where it may.
 
-use super::lanes::{LANES, each};
+use super::lanes::{LANES, Row, each};
 use super::{Block, Pending};
 use crate::fault::{Fault, Kind, Result};
 use crate::program::{Address, Reg};
@@ -141,13 +141,29 @@ impl Block<'_> {
 
     #[cold]
     fn refused(&mut self, index: usize, lane: usize, kind: Kind, text: impl FnOnce() -> String) -> Fault {
-        self.at.thread = Some((index * LANES + lane) as u32);
+        self.at.thread = Some(self.warps[index].thread(lane));
         Fault::new(kind, text())
     }
 
     /// The same fault with the lane that it happened to.
     pub(super) fn of_lane(&mut self, index: usize, lane: usize) {
-        self.at.thread = Some((index * LANES + lane) as u32);
+        self.at.thread = Some(self.warps[index].thread(lane));
+    }
+
+    /// The addresses of a warp's lanes, if all active ones lie in the allocation that this instruction touched last and are
+    /// aligned: the usual case, without a look at each.
+    #[inline(always)]
+    fn usual(&self, index: usize, active: u32, at: &Address, size: usize, pc: usize) -> Option<Row> {
+        let base = &self.warps[index].rows[usize::from(at.base)];
+        let (from, to) = self.last[pc];
+        let room = to.wrapping_sub(from).checked_sub(size as u64)?;
+        let addresses: Row = std::array::from_fn(|lane| base[lane].wrapping_add_signed(at.offset));
+        let mut good = 0;
+        for (lane, address) in addresses.iter().enumerate() {
+            let fits = address.wrapping_sub(from) <= room && address & (size as u64 - 1) == 0;
+            good |= u32::from(fits) << lane;
+        }
+        (active & !good == 0).then_some(addresses)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -162,7 +178,43 @@ impl Block<'_> {
         pc: usize,
     ) -> Result<()> {
         let whole = size * to.len();
-        // The argument of a kernel is the same for all.
+        let of_device = matches!(at.space, Space::Global | Space::Generic);
+        if of_device
+            && !self.memory.check_initialised
+            && let Some(addresses) = self.usual(index, active, at, whole, pc)
+        {
+            for (i, register) in to.iter().enumerate() {
+                let Some(register) = register else { continue };
+                let row = &mut self.warps[index].rows[usize::from(*register)];
+                let offset = (i * size) as u64;
+                let mut each_lane = |read: &dyn Fn(u64) -> u64| {
+                    for lane in each(active) {
+                        row[lane] = read(addresses[lane] + offset);
+                    }
+                };
+                match (size, signed) {
+                    (4, false) => each_lane(&|address| device_load(address, 4)),
+                    (8, _) => each_lane(&|address| device_load(address, 8)),
+                    _ => each_lane(&|address| extend(device_load(address, size), size, signed)),
+                }
+            }
+            return Ok(());
+        }
+        if at.space == Space::Param && active == u32::MAX {
+            // An argument is the same for all.
+            let base = &self.warps[index].rows[usize::from(at.base)];
+            if base.iter().all(|address| *address == base[0]) {
+                let Where::Param(offset) = self.locate((index, 0), at, whole, pc, "reads")? else {
+                    return Ok(());
+                };
+                for (i, register) in to.iter().enumerate() {
+                    let Some(register) = register else { continue };
+                    let bits = bits_of(&self.arguments[offset + i * size..], size);
+                    self.warps[index].rows[usize::from(*register)] = [extend(bits, size, signed); LANES];
+                }
+                return Ok(());
+            }
+        }
         for lane in each(active) {
             let place = self.locate((index, lane), at, whole, pc, "reads")?;
             match place {
@@ -206,6 +258,20 @@ impl Block<'_> {
         pc: usize,
     ) -> Result<()> {
         let whole = size * from.len();
+        let of_device = matches!(at.space, Space::Global | Space::Generic);
+        if of_device
+            && !self.memory.check_initialised
+            && let Some(addresses) = self.usual(index, active, at, whole, pc)
+        {
+            for (i, &register) in from.iter().enumerate() {
+                let row = &self.warps[index].rows[usize::from(register)];
+                let offset = (i * size) as u64;
+                for lane in each(active) {
+                    device_store(addresses[lane] + offset, size, row[lane]);
+                }
+            }
+            return Ok(());
+        }
         for lane in each(active) {
             let place = self.locate((index, lane), at, whole, pc, "writes")?;
             if let Where::Global(address) = place {
@@ -232,7 +298,7 @@ impl Block<'_> {
                 match place {
                     Where::Global(address) => device_store(address + at as u64, size, bits),
                     Where::Shared(offset) => {
-                        self.shared[offset + at..][..size].copy_from_slice(&bytes[..size]);
+                        self.shared[offset + at..][..size].copy_from_slice(&bytes[..size])
                     }
                     Where::Local(offset) => {
                         self.warps[index].local[offset + at..][..size].copy_from_slice(&bytes[..size]);

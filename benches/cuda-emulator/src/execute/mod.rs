@@ -50,6 +50,8 @@ struct Copies {
 /// 32 threads.
 #[derive(Debug)]
 struct Warp {
+    /// Which of the block it is.
+    number: usize,
     rows: Vec<Row>,
     predicates: Vec<u32>,
     carry: u32,
@@ -64,6 +66,13 @@ struct Warp {
     sync: u32,
     local: Vec<u8>,
     copies: Vec<Copies>,
+}
+
+impl Warp {
+    /// The number of a thread in its block.
+    fn thread(&self, lane: usize) -> u32 {
+        (self.number * LANES + lane) as u32
+    }
 }
 
 /// What a launch is of: the same for all blocks.
@@ -126,9 +135,13 @@ impl<'a> Block<'a> {
     ) -> Self {
         let shared = program.shared + shape.dynamic;
         let copies = program.ops.iter().any(|op| matches!(op, Op::Copy { .. }));
-        let warps = (0..shape.threads().div_ceil(LANES))
-            .map(|_| Warp {
-                rows: vec![[0; LANES]; program.rows],
+        let together = program.ops.iter().any(|op| matches!(op, Op::Barrier { .. }));
+        let count = shape.threads().div_ceil(LANES);
+        let mut warps: Vec<_> = (0..if together { count } else { 1 })
+            .map(|number| Warp {
+                number,
+                // Registers that were never written hold what shows.
+                rows: vec![[u64::MAX; LANES]; program.rows],
                 predicates: vec![0; program.predicates],
                 carry: 0,
                 pc: [0; LANES],
@@ -140,6 +153,11 @@ impl<'a> Block<'a> {
                 copies: if copies { vec![Copies::default(); LANES] } else { Vec::new() },
             })
             .collect();
+        for warp in &mut warps {
+            for &(register, bits) in &program.constants {
+                warp.rows[usize::from(register)] = [bits; LANES];
+            }
+        }
         let races = (check_races && shared > 0).then(|| Races::new(shared, program.granule));
         Self {
             program,
@@ -168,12 +186,27 @@ impl<'a> Block<'a> {
     /// # Errors
     /// What a kernel can do wrong.
     pub fn run(&mut self, block: [u32; 3]) -> Result<()> {
-        self.begin(block);
-        let count = self.warps.len();
+        self.shared.fill(0xff);
+        self.arrived = [0; 16];
+        if let Some(races) = &mut self.races {
+            races.next_block(self.copies);
+        }
+        let count = self.shape.threads().div_ceil(LANES);
+        let in_order = |index: usize, reverse: bool| if reverse { count - 1 - index } else { index };
+        if self.warps.len() < count {
+            // None waits for another: one after another they use the same registers.
+            for index in 0..count {
+                self.begin(0, in_order(index, self.reverse), block);
+                self.warp(0)?;
+            }
+            return Ok(());
+        }
+        for index in 0..count {
+            self.begin(index, index, block);
+        }
         loop {
             for index in 0..count {
-                let index = if self.reverse { count - 1 - index } else { index };
-                self.warp(index)?;
+                self.warp(in_order(index, self.reverse))?;
             }
             if self.warps.iter().all(|warp| warp.live == 0) {
                 return Ok(());
@@ -182,54 +215,42 @@ impl<'a> Block<'a> {
         }
     }
 
-    fn begin(&mut self, block: [u32; 3]) {
+    /// A warp stands at the first instruction. Its registers hold what they held.
+    fn begin(&mut self, index: usize, number: usize, block: [u32; 3]) {
         let threads = self.shape.threads();
-        self.shared.fill(0xff);
-        self.arrived = [0; 16];
-        if let Some(races) = &mut self.races {
-            races.next_block(self.copies);
-        }
         let [bx, by, _] = self.shape.block.map(|extent| extent as usize);
-        let warps = self.warps.len();
-        for (index, warp) in self.warps.iter_mut().enumerate() {
-            let lanes = (threads - index * LANES).min(LANES);
-            warp.live = if lanes == LANES { u32::MAX } else { (1 << lanes) - 1 };
-            (warp.waiting, warp.held, warp.sync, warp.carry) = (0, 0, 1, 0);
-            warp.pc = [0; LANES];
-            warp.local.fill(0xff);
-            warp.copies.fill(Copies::default());
-            // Registers that were never written hold what shows.
-            warp.rows.fill([u64::MAX; LANES]);
-            warp.predicates.fill(0);
-            warp.predicates[usize::from(TRUE)] = u32::MAX;
-            for lane in 0..LANES {
-                let thread = index * LANES + lane;
-                warp.rows[0][lane] = (thread % bx) as u64;
-                warp.rows[1][lane] = (thread / bx % by) as u64;
-                warp.rows[2][lane] = (thread / (bx * by)) as u64;
-                warp.rows[12][lane] = lane as u64;
-                warp.rows[15][lane] = 1 << lane;
-                warp.rows[16][lane] = (2 << lane) - 1;
-                warp.rows[17][lane] = (1 << lane) - 1;
-                warp.rows[18][lane] = u64::from(u32::MAX << lane);
-                warp.rows[19][lane] = u64::from(!((2u64 << lane) - 1) as u32);
-            }
-            for (axis, &at) in block.iter().enumerate() {
-                warp.rows[3 + axis] = [u64::from(self.shape.block[axis]); LANES];
-                warp.rows[6 + axis] = [u64::from(at); LANES];
-                warp.rows[9 + axis] = [u64::from(self.shape.grid[axis]); LANES];
-            }
-            warp.rows[13] = [index as u64; LANES];
-            warp.rows[14] = [warps as u64; LANES];
-            warp.rows[20] = [self.shape.dynamic as u64; LANES];
-            warp.rows[21] = [self.shared.len() as u64; LANES];
-            for special in 22..27 {
-                warp.rows[special] = [0; LANES];
-            }
-            warp.rows[23] = [1; LANES];
-            for &(register, bits) in &self.program.constants {
-                warp.rows[usize::from(register)] = [bits; LANES];
-            }
+        let warp = &mut self.warps[index];
+        let lanes = (threads - number * LANES).min(LANES);
+        warp.number = number;
+        warp.live = if lanes == LANES { u32::MAX } else { (1 << lanes) - 1 };
+        (warp.waiting, warp.held, warp.sync, warp.carry) = (0, 0, 1, 0);
+        warp.pc = [0; LANES];
+        warp.local.fill(0xff);
+        warp.copies.fill(Copies::default());
+        warp.predicates[usize::from(TRUE)] = u32::MAX;
+        for lane in 0..LANES {
+            let thread = number * LANES + lane;
+            warp.rows[0][lane] = (thread % bx) as u64;
+            warp.rows[1][lane] = (thread / bx % by) as u64;
+            warp.rows[2][lane] = (thread / (bx * by)) as u64;
+            warp.rows[12][lane] = lane as u64;
+            warp.rows[15][lane] = 1 << lane;
+            warp.rows[16][lane] = (2 << lane) - 1;
+            warp.rows[17][lane] = (1 << lane) - 1;
+            warp.rows[18][lane] = u64::from(u32::MAX << lane);
+            warp.rows[19][lane] = u64::from(!((2u64 << lane) - 1) as u32);
+        }
+        for (axis, &at) in block.iter().enumerate() {
+            warp.rows[3 + axis] = [u64::from(self.shape.block[axis]); LANES];
+            warp.rows[6 + axis] = [u64::from(at); LANES];
+            warp.rows[9 + axis] = [u64::from(self.shape.grid[axis]); LANES];
+        }
+        warp.rows[13] = [number as u64; LANES];
+        warp.rows[14] = [threads.div_ceil(LANES) as u64; LANES];
+        warp.rows[20] = [self.shape.dynamic as u64; LANES];
+        warp.rows[21] = [self.shared.len() as u64; LANES];
+        for special in 22..27 {
+            warp.rows[special] = [u64::from(special == 23); LANES];
         }
     }
 
@@ -396,13 +417,13 @@ impl<'a> Block<'a> {
                 return Ok(Next::Again);
             }
             Op::Trap => {
-                self.at.thread = Some(index as u32 * 32 + active.trailing_zeros());
+                self.at.thread = Some(warp.thread(active.trailing_zeros() as usize));
                 return Err(failed("the kernel executes `trap`"));
             }
             Op::Unknown(what) => return Err(Fault::new(Kind::NotSupported, format!("{what}"))),
             Op::Assert { message, file, line, function } => {
                 let lane = active.trailing_zeros() as usize;
-                self.at.thread = Some((index * 32 + lane) as u32);
+                self.at.thread = Some(warp.thread(lane));
                 let mut value = |at, size| self.local_value(index, lane, at, size);
                 let (message, file, function) = (value(message, 8), value(file, 8), value(function, 8));
                 let line = value(line, 4);
@@ -513,11 +534,11 @@ impl<'a> Block<'a> {
         let mut waiting = [0u32; 16];
         let mut wanted: [Option<u32>; 16] = [None; 16];
         let mut some = None;
-        for (index, warp) in self.warps.iter().enumerate() {
+        for warp in &self.warps {
             let mut first: Option<u32> = None;
             for lane in each(warp.waiting) {
                 let pc = warp.pc[lane] as usize;
-                self.at = At { pc, thread: Some((index * LANES + lane) as u32) };
+                self.at = At { pc, thread: Some(warp.thread(lane)) };
                 some = Some(self.at);
                 if *first.get_or_insert(pc as u32) != pc as u32 {
                     return Err(failed("threads of one warp wait at different barriers"));
@@ -601,7 +622,7 @@ impl<'a> Block<'a> {
     }
 
     fn toucher(&self, index: usize, lane: usize) -> Toucher {
-        Toucher { thread: (index * LANES + lane) as u32, sync: self.warps[index].sync }
+        Toucher { thread: self.warps[index].thread(lane), sync: self.warps[index].sync }
     }
 }
 

@@ -22,7 +22,7 @@ impl Block<'_> {
             let first = left.trailing_zeros();
             let list = warp.rows[usize::from(members)][first as usize] as u32;
             if list >> first & 1 == 0 {
-                self.at.thread = Some(index as u32 * 32 + first);
+                self.at.thread = Some(warp.thread(first as usize));
                 return Err(failed(format!(
                     "a thread is not among the members {list:#010x} that it names itself"
                 )));
