@@ -211,6 +211,18 @@ impl Emulator {
         Ok(handle)
     }
 
+    /// The names of a module's kernels, sorted.
+    ///
+    /// # Errors
+    /// There is none of this handle.
+    pub fn kernel_names(&self, module: usize) -> Result<Vec<String>> {
+        let loaded = self.modules.get(&module).ok_or_else(|| unknown("module"))?;
+        let kernels = loaded.module.functions.values().filter(|function| function.kernel);
+        let mut names: Vec<_> = kernels.map(|function| function.name.to_owned()).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Address and size of a variable of a module.
     ///
     /// # Errors

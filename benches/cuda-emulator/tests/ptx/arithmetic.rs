@@ -249,6 +249,25 @@ fn conversions() {
         ("cvt.u16.u32 %h1, %r1; cvt.rn.f16.s32 %h2, %r1; cvt.u32.u16 %r4, %h2", [2049, 0, 0], 0x6800),
         ("add.f16x2 %r4, %r1, %r2", [0x3c00_4000, 0x3c00_3c00, 0], 0x4000_4200),
         ("fma.rn.bf16x2 %r4, %r1, %r2, %r3", [0x3f80_4000, 0x4000_4000, 0x3f80_0000], 0x4040_4080),
+        // 448 is the largest of E4M3, 57344 of E5M2; ties to even; half of the smallest is zero.
+        (
+            "cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2; cvt.u32.u16 %r4, %h1",
+            [0x43e8_0000, 0xc47a_0000, 0],
+            0x7efe,
+        ),
+        (
+            "cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2; cvt.u32.u16 %r4, %h1",
+            [0x3f88_0000, 0x3f98_0000, 0],
+            0x383a,
+        ),
+        (
+            "cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2; cvt.u32.u16 %r4, %h1",
+            [0x3a80_0000, 0x3a80_0001, 0],
+            0x0001,
+        ),
+        ("cvt.rn.satfinite.e5m2x2.f32 %h1, %f1, %f2; cvt.u32.u16 %r4, %h1", [0x7f80_0000, ONE, 0], 0x7b3c),
+        ("cvt.u16.u32 %h1, %r1; cvt.rn.f16x2.e4m3x2 %r4, %h1", [0x7e01, 0, 0], 0x5f00_1800),
+        ("cvt.u16.u32 %h1, %r1; cvt.rn.f16x2.e5m2x2 %r4, %h1", [0xfc3c, 0, 0], 0xfc00_3c00),
         ("max.NaN.f16x2 %r4, %r1, %r2", [0x7e00_3c00, 0x3c00_4000, 0], 0x7fff_4000),
     ]);
 }

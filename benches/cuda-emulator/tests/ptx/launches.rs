@@ -188,3 +188,27 @@ fn coordinates_in_three_directions() {
         assert_eq!(u32::from_le_bytes(word.try_into().unwrap()), i as u32);
     }
 }
+
+/// Every kernel of the files that `EMULATED_PTX` names, separated by colons, can be read. What cannot is printed.
+#[test]
+#[ignore = "needs files of PTX"]
+fn every_kernel_of_these_files_can_be_read() {
+    let files = std::env::var("EMULATED_PTX").unwrap();
+    let (mut good, mut bad) = (0, 0);
+    for file in files.split(':') {
+        let mut emulator = Emulator::new(Order::Forward, Checks::default());
+        let module = emulator.load(&std::fs::read_to_string(file).unwrap()).unwrap();
+        for name in emulator.kernel_names(module).unwrap() {
+            let kernel = emulator.kernel(module, &name).unwrap();
+            match emulator.parameters(kernel) {
+                Ok(_) => good += 1,
+                Err(fault) => {
+                    bad += 1;
+                    println!("{file}: {fault}");
+                }
+            }
+        }
+    }
+    println!("{good} kernels can be read, {bad} cannot");
+    assert_eq!(bad, 0);
+}
