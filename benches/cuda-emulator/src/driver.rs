@@ -525,6 +525,9 @@ fn fill(at: u64, count: usize, value: &[u8]) -> u32 {
     let bytes = count * value.len();
     emulator.record.add(|| format!("memset {bytes} bytes"));
     let filled = emulator.write(at, bytes).map(|room| {
+        if let [byte] = value {
+            return room.fill(*byte);
+        }
         for to in room.chunks_mut(value.len()) {
             to.copy_from_slice(value);
         }

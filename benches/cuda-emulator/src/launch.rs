@@ -65,6 +65,8 @@ pub struct Emulator {
     pub(crate) memory: Memory,
     modules: HashMap<usize, Loaded>,
     kernels: HashMap<usize, Kernel>,
+    /// Handles of kernels that were asked for: candle asks before every launch.
+    known: HashMap<(usize, String), usize>,
     handles: usize,
     pub(crate) record: Record,
     order: Order,
@@ -194,6 +196,7 @@ impl Emulator {
     pub fn unload(&mut self, module: usize) -> Result<()> {
         let loaded = self.modules.remove(&module).ok_or_else(|| unknown("module"))?;
         self.kernels.retain(|_, kernel| kernel.module != module);
+        self.known.retain(|(of, _), _| *of != module);
         loaded.globals.into_values().try_for_each(|address| self.memory.free(address))
     }
 
@@ -206,9 +209,25 @@ impl Emulator {
         if !loaded.module.functions.get(name).is_some_and(|function| function.kernel) {
             return Err(Fault::new(Kind::NotFound, format!("the module has no kernel {name}")));
         }
+        if let Some(&handle) = self.known.get(&(module, name.to_owned())) {
+            return Ok(handle);
+        }
         let handle = self.handle();
+        self.known.insert((module, name.to_owned()), handle);
         self.kernels.insert(handle, Kernel { module, name: name.to_owned(), program: None, dynamic: SHARED });
         Ok(handle)
+    }
+
+    /// The names of a module's kernels, sorted.
+    ///
+    /// # Errors
+    /// There is none of this handle.
+    pub fn kernel_names(&self, module: usize) -> Result<Vec<String>> {
+        let loaded = self.modules.get(&module).ok_or_else(|| unknown("module"))?;
+        let kernels = loaded.module.functions.values().filter(|function| function.kernel);
+        let mut names: Vec<_> = kernels.map(|function| function.name.to_owned()).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Address and size of a variable of a module.

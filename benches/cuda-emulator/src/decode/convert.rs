@@ -208,6 +208,31 @@ fn between_floats(
             _ => None,
         };
     }
+    if matches!(to, "e4m3x2" | "e5m2x2") && only(&["rn", "satfinite"]) {
+        // The first operand is the upper half.
+        return match (to, from) {
+            ("e4m3x2", "f32") => {
+                op!(|a: f32, b: f32| u16::from_le_bytes([float::to_f8(b, true), float::to_f8(a, true)]))
+            }
+            ("e5m2x2", "f32") => {
+                op!(|a: f32, b: f32| u16::from_le_bytes([float::to_f8(b, false), float::to_f8(a, false)]))
+            }
+            ("e4m3x2", "f16x2") => op!(|a: (F16, F16)| {
+                u16::from_le_bytes([float::to_f8(a.0.wide(), true), float::to_f8(a.1.wide(), true)])
+            }),
+            ("e5m2x2", "f16x2") => op!(|a: (F16, F16)| {
+                u16::from_le_bytes([float::to_f8(a.0.wide(), false), float::to_f8(a.1.wide(), false)])
+            }),
+            _ => None,
+        };
+    }
+    if to == "f16x2" && only(&["rn"]) {
+        return match from {
+            "e4m3x2" => op!(|a: u16| (float::from_f8(a as u8, true), float::from_f8((a >> 8) as u8, true))),
+            "e5m2x2" => op!(|a: u16| (float::from_f8(a as u8, false), float::from_f8((a >> 8) as u8, false))),
+            _ => None,
+        };
+    }
     if to == "tf32" && from == "f32" {
         return op!(|a: f32| float::to_tf32(a));
     }

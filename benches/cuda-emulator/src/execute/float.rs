@@ -34,13 +34,17 @@ impl Rounding {
     }
 }
 
-/// The bits, without NaN's, of `x` in the format with `mantissa` explicit bits and the smallest normal exponent `least`.
+/// The bits, without NaN's, of `x` in the IEEE format with `mantissa` explicit bits and the smallest normal exponent `least`.
 /// Rounded once, also to subnormal numbers.
 pub fn narrow(x: f64, mantissa: u32, least: i32, rounding: Rounding) -> u64 {
+    let width = 64 - (3 - 2 * i64::from(least)).leading_zeros();
+    narrow_below(x, mantissa, least, width, ((1 << width) - 1) << mantissa, rounding)
+}
+
+/// The same for a format of `width` bits of exponent whose first bits that are no finite number are `infinity`.
+fn narrow_below(x: f64, mantissa: u32, least: i32, width: u32, infinity: u64, rounding: Rounding) -> u64 {
     let bits = x.to_bits();
     let negative = bits >> 63 == 1;
-    let width = 64 - (3 - 2 * i64::from(least)).leading_zeros();
-    let infinity = ((1u64 << width) - 1) << mantissa;
     let sign = u64::from(negative) << (mantissa + width);
     if x.is_infinite() {
         return sign | infinity;
@@ -115,6 +119,37 @@ impl Half for Bf16 {
     fn round(x: f64, rounding: Rounding) -> Self {
         if x.is_nan() { Self(0x7fff) } else { Self(narrow(x, 7, -126, rounding) as u16) }
     }
+}
+
+/// Eight bits: E4M3, without infinities, or E5M2; what is too large becomes the largest number.
+pub fn to_f8(x: f32, e4m3: bool) -> u8 {
+    let x = f64::from(x);
+    let (bits, largest) = if e4m3 {
+        (narrow_below(x, 3, -6, 4, 0x7f, Rounding::Nearest), 0x7e)
+    } else {
+        (narrow(x, 2, -14, Rounding::Nearest), 0x7b)
+    };
+    if x.is_nan() {
+        return 0x7f;
+    }
+    (bits & 0x80 | (bits & 0x7f).min(largest)) as u8
+}
+
+/// The same back, exactly: half precision holds all of them.
+pub fn from_f8(bits: u8, e4m3: bool) -> F16 {
+    if !e4m3 {
+        return if bits & 0x7f > 0x7c { F16(0x7fff) } else { F16(u16::from(bits) << 8) };
+    }
+    if bits & 0x7f == 0x7f {
+        return F16(0x7fff);
+    }
+    let (exponent, mantissa) = (i32::from(bits >> 3 & 0xf), f64::from(bits & 7));
+    let magnitude = if exponent == 0 {
+        mantissa / 512.0
+    } else {
+        (1.0 + mantissa / 8.0) * f64::from(exponent - 7).exp2()
+    };
+    F16::nearest(if bits & 0x80 == 0 { magnitude } else { -magnitude })
 }
 
 /// An f64 to f32, to a direction.

@@ -298,7 +298,7 @@ impl Block<'_> {
                 match place {
                     Where::Global(address) => device_store(address + at as u64, size, bits),
                     Where::Shared(offset) => {
-                        self.shared[offset + at..][..size].copy_from_slice(&bytes[..size])
+                        self.shared[offset + at..][..size].copy_from_slice(&bytes[..size]);
                     }
                     Where::Local(offset) => {
                         self.warps[index].local[offset + at..][..size].copy_from_slice(&bytes[..size]);

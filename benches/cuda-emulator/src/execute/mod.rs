@@ -154,8 +154,28 @@ impl<'a> Block<'a> {
             })
             .collect();
         for warp in &mut warps {
+            warp.predicates[usize::from(TRUE)] = u32::MAX;
+            let rows = &mut warp.rows;
+            for axis in 0..3 {
+                rows[3 + axis] = [u64::from(shape.block[axis]); LANES];
+                rows[9 + axis] = [u64::from(shape.grid[axis]); LANES];
+            }
+            for lane in 0..LANES {
+                rows[12][lane] = lane as u64;
+                rows[15][lane] = 1 << lane;
+                rows[16][lane] = (2 << lane) - 1;
+                rows[17][lane] = (1 << lane) - 1;
+                rows[18][lane] = u64::from(u32::MAX << lane);
+                rows[19][lane] = u64::from(!((2u64 << lane) - 1) as u32);
+            }
+            rows[14] = [count as u64; LANES];
+            rows[20] = [shape.dynamic as u64; LANES];
+            rows[21] = [shared as u64; LANES];
+            for (special, row) in rows.iter_mut().enumerate().take(27).skip(22) {
+                *row = [u64::from(special == 23); LANES];
+            }
             for &(register, bits) in &program.constants {
-                warp.rows[usize::from(register)] = [bits; LANES];
+                rows[usize::from(register)] = [bits; LANES];
             }
         }
         let races = (check_races && shared > 0).then(|| Races::new(shared, program.granule));
@@ -227,31 +247,17 @@ impl<'a> Block<'a> {
         warp.pc = [0; LANES];
         warp.local.fill(0xff);
         warp.copies.fill(Copies::default());
-        warp.predicates[usize::from(TRUE)] = u32::MAX;
         for lane in 0..LANES {
             let thread = number * LANES + lane;
-            warp.rows[0][lane] = (thread % bx) as u64;
-            warp.rows[1][lane] = (thread / bx % by) as u64;
-            warp.rows[2][lane] = (thread / (bx * by)) as u64;
-            warp.rows[12][lane] = lane as u64;
-            warp.rows[15][lane] = 1 << lane;
-            warp.rows[16][lane] = (2 << lane) - 1;
-            warp.rows[17][lane] = (1 << lane) - 1;
-            warp.rows[18][lane] = u64::from(u32::MAX << lane);
-            warp.rows[19][lane] = u64::from(!((2u64 << lane) - 1) as u32);
+            let (row, x) = if by == 1 && thread < bx { (0, thread) } else { (thread / bx, thread % bx) };
+            warp.rows[0][lane] = x as u64;
+            warp.rows[1][lane] = (row % by) as u64;
+            warp.rows[2][lane] = (row / by) as u64;
         }
         for (axis, &at) in block.iter().enumerate() {
-            warp.rows[3 + axis] = [u64::from(self.shape.block[axis]); LANES];
             warp.rows[6 + axis] = [u64::from(at); LANES];
-            warp.rows[9 + axis] = [u64::from(self.shape.grid[axis]); LANES];
         }
         warp.rows[13] = [number as u64; LANES];
-        warp.rows[14] = [threads.div_ceil(LANES) as u64; LANES];
-        warp.rows[20] = [self.shape.dynamic as u64; LANES];
-        warp.rows[21] = [self.shared.len() as u64; LANES];
-        for special in 22..27 {
-            warp.rows[special] = [u64::from(special == 23); LANES];
-        }
     }
 
     /// Runs a warp until none of its threads can go on.

@@ -141,10 +141,11 @@ impl Races {
                     return Err(race("writes", "read", granule * self.granule, other));
                 }
             }
+            // A plain write is not forgotten for an atomic one that its own thread makes afterwards.
+            touched.atomic = atomic && (touched.write_interval != interval || touched.atomic);
             touched.write_interval = interval;
             touched.writer = who.thread;
             touched.write_sync = who.sync;
-            touched.atomic = atomic;
             touched.copying = false;
         }
         Ok(())

@@ -62,8 +62,10 @@ pub fn tokens(text: &str, mut line: u32) -> Result<Vec<Token<'_>>> {
                 found.push(Token { kind: Kind::Text, text: &text[start + 1..at - 1], line });
             }
             _ if in_word(first) => {
-                // `L2::128B` is one word, `label:` is not.
+                // `L2::128B` is one word, `label:` is not; `.reg.b32` are two.
+                at += 1;
                 while at < bytes.len()
+                    && !(first == b'.' && bytes[at] == b'.')
                     && (in_word(bytes[at]) || (bytes[at] == b':' && bytes.get(at + 1) == Some(&b':')))
                 {
                     at += if bytes[at] == b':' { 2 } else { 1 };
