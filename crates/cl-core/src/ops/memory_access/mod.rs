@@ -47,9 +47,9 @@ use state::Slot;
 
 pub use state::MemoryState;
 
+// What a step is written for: with the feature, a type that kernels have too.
 #[cfg(not(feature = "cuda"))]
 use super::cpu::Real as Number;
-// What a step is written for: with kernels, a type that they have too.
 #[cfg(feature = "cuda")]
 use super::cuda::Float as Number;
 
