@@ -44,13 +44,14 @@ macro_rules! all {
 all!(
     ACCUMULATE_SQ "accumulate_sq",
     ADAM_STEP "adam_step",
-    ALLOCATION "allocation" after "allocation/sorted.cuh",
+    ALLOCATION "allocation" after "cuda/sort.cuh" "allocation/allocate.cuh",
+    BEST_PAIRS "best_pairs" after "cuda/sort.cuh",
     CROSS_ENTROPY "cross_entropy",
     LINEAR "linear",
     LINK "link",
     LSTM_CELL "lstm_cell",
-    MEMORY_ACCESS "memory_access" after "allocation/sorted.cuh" "memory_access/layout.cuh" "memory_access/block.cuh"
-        "memory_access/forward.cuh" "memory_access/backward.cuh",
+    MEMORY_ACCESS "memory_access" after "cuda/sort.cuh" "allocation/allocate.cuh" "memory_access/layout.cuh"
+        "memory_access/block.cuh" "memory_access/forward.cuh" "memory_access/backward.cuh",
     PATH_INTEGRAL "path_integral",
     PROJECT "project",
     QUADRATIC_PENALTY "quadratic_penalty",

@@ -5,33 +5,11 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape, Tensor};
 
 use crate::kernels::ALLOCATION;
 use crate::ops::cuda::{
-    Float, Operand, blocks, device_of, grid, launch, pointer, room, scratch_pointer, tensor_pointer,
+    Float, Operand, blocks, device_of, entries, grid, launch, pointer, room, scratch_pointer, tensor_pointer,
 };
 
-/// Bytes of shared memory in which rows are sorted: `SORTED_BYTES` of the kernels.
-const SORTED_BYTES: usize = 32768;
-
-/// Where `rows` rows of n slots are sorted that have no place in shared memory: an `Entry` of the kernels for each slot, up to the
-/// next power of two. None is needed for 4096 slots in f32, for 2048 in f64.
-pub(in crate::ops) fn entries<T: Float>(
-    device: &CudaDevice,
-    n: usize,
-    rows: usize,
-) -> Result<Option<CudaSlice<u64>>> {
-    if n > 1 << 31 {
-        candle_core::bail!("allocation: {n} slots are more than a kernel can sort, which is 2³¹");
-    }
-    // A usage in f32 and its slot are one word, in f64 two.
-    let words = n.next_power_of_two() * (size_of::<T>() / size_of::<f32>());
-    if words * size_of::<u64>() <= SORTED_BYTES {
-        return Ok(None);
-    }
-    // SAFETY: a row is written before it is sorted.
-    unsafe { device.alloc::<u64>(rows * words) }.map(Some)
-}
-
 /// Room for the order of the slots of so many rows.
-pub(in crate::ops) fn orders(device: &CudaDevice, n: usize, rows: usize) -> Result<CudaSlice<u32>> {
+fn orders(device: &CudaDevice, n: usize, rows: usize) -> Result<CudaSlice<u32>> {
     // SAFETY: sorting writes all of an order.
     unsafe { device.alloc::<u32>(rows * n) }
 }

@@ -1,28 +1,21 @@
 // The allocation weighting of usages (rows, n), and its gradient: a block for each row, behind one another where there are many.
 
-// Where a row is sorted that has no place in shared memory.
-template <typename T> __device__ Entry<T> *entries_of_block(Entry<T> *entries, u32 n) {
-    u32 size = 1;
-    while (size < n) size *= 2;
-    return entries + (u64)blockIdx.x * size;
-}
-
 template <typename T>
 __device__ void allocation(const T *usage, T *a, u32 *orders, u64 rows, u32 n, Entry<T> *entries) {
-    __shared__ Entry<T> shared[SORTED_BYTES / sizeof(Entry<T>)];
+    __shared__ alignas(16) unsigned char shared[SORTED_BYTES];
     u32 *order = orders + (u64)blockIdx.x * n;
     for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
-        sort(usage + row * n, n, shared, entries_of_block(entries, n), order);
+        order_of(usage + row * n, n, order, shared, entries_of_block(entries, n));
         allocate(usage + row * n, order, a + row * n, n);
     }
 }
 
 template <typename T>
 __device__ void backward(const T *usage, const T *g, T *gu, u32 *orders, u64 rows, u32 n, Entry<T> *entries) {
-    __shared__ Entry<T> shared[SORTED_BYTES / sizeof(Entry<T>)];
+    __shared__ alignas(16) unsigned char shared[SORTED_BYTES];
     u32 *order = orders + (u64)blockIdx.x * n;
     for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
-        sort(usage + row * n, n, shared, entries_of_block(entries, n), order);
+        order_of(usage + row * n, n, order, shared, entries_of_block(entries, n));
         allocate_backward(usage + row * n, order, g + row * n, gu + row * n, n);
     }
 }

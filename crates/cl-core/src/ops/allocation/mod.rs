@@ -18,7 +18,7 @@
 
 pub(super) mod cpu;
 #[cfg(feature = "cuda")]
-pub(super) mod cuda;
+mod cuda;
 #[cfg(test)]
 mod tests;
 

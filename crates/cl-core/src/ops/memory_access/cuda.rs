@@ -7,9 +7,9 @@ use super::MemoryAccess;
 use super::layout::{Cells, Parts, Sizes, Trace};
 use super::{Found, Strength};
 use crate::kernels::MEMORY_ACCESS;
-use crate::ops::allocation::cuda::entries;
 use crate::ops::cuda::{
-    Float, THREADS, blocks, device_of, grid, launch, partials, pointer, room, scratch_pointer, tensor_pointer,
+    Float, THREADS, blocks, device_of, entries, grid, launch, partials, pointer, room, scratch_pointer,
+    tensor_pointer,
 };
 
 /// Threads of a block, which has a whole sequence: `BLOCK` of the kernels.

@@ -94,7 +94,7 @@ __device__ void forward(const Layout &at, const T *xi, const T *old, T *new_, T 
             for (u32 head = 0; head < heads; head++) kept *= 1 - gates[head] * old_reads[(u64)head * n + i];
             usage[i] = (u + w - u * w) * kept;
         });
-        sort(usage, n, (Entry<T> *)shared, entries, order);
+        order_of(usage, n, order, shared, entries);
         allocate(usage, order, trace + at.allocation, n);
     }
 

@@ -13,11 +13,9 @@ template <typename T> struct Forward {
 template <typename T> __device__ void of_block(const Layout &at, const Forward<T> &all) {
     __shared__ alignas(16) unsigned char shared[SORTED_BYTES];
     u64 b = blockIdx.x;
-    u32 size = 1;
-    while (size < at.slots) size *= 2;
     forward<T>(at, all.xi + b * at.interface, all.old + b * at.state, all.new_ + b * at.state,
                all.reads + b * at.heads * at.width, all.trace + b * at.trace, all.orders + b * at.slots,
-               all.asked + b * at.interface, all.entries + b * size, shared);
+               all.asked + b * at.interface, entries_of_block(all.entries, at.slots), shared);
 }
 
 // Those of the backward pass.

@@ -1,71 +1,5 @@
-// Slots in ascending order of usage, and what follows from one slot to the next in that order; by a block, for one row of slots.
-// For `allocation`, and for the memory step that holds it.
-
-// Bytes of shared memory in which rows are sorted. Longer rows are sorted in global memory by the same steps.
-#define SORTED_BYTES 32768
-
-// A usage and its slot: `entry(usage, slot)` makes one, `before(a, b)` is the order of `f64::total_cmp`, then that of the slots.
-// The bits of a number, those of negative ones turned over, are in the order of the numbers.
-template <typename T> struct Entry;
-
-// In one word.
-template <> struct Entry<float> {
-    u64 word;
-};
-
-__device__ Entry<float> entry(float usage, u32 slot) {
-    u32 bits = __float_as_uint(usage);
-    if (usage != usage) bits |= 0x00400000u; // as it is after f64: a signalling NaN has become a quiet one
-    u32 key = bits >> 31 ? ~bits : bits | 0x80000000u;
-    return {(u64)key << 32 | slot};
-}
-
-__device__ bool before(Entry<float> a, Entry<float> b) { return a.word < b.word; }
-__device__ u32 slot_of(Entry<float> e) { return (u32)e.word; }
-// Behind all that there are: no slot has this number.
-__device__ void last(Entry<float> &e) { e.word = ~0ull; }
-
-template <> struct Entry<double> {
-    u64 key;
-    u32 slot;
-};
-
-__device__ Entry<double> entry(double usage, u32 slot) {
-    u64 bits = (u64)__double_as_longlong(usage);
-    return {bits >> 63 ? ~bits : bits | 1ull << 63, slot};
-}
-
-__device__ bool before(Entry<double> a, Entry<double> b) { return a.key < b.key || (a.key == b.key && a.slot < b.slot); }
-__device__ u32 slot_of(Entry<double> e) { return e.slot; }
-__device__ void last(Entry<double> &e) { e = {~0ull, ~0u}; }
-
-// order[k] ← the slot with the k-th smallest usage. `shared` has SORTED_BYTES; a row that does not fit there is sorted in
-// `entries`, which then has room for the next power of two of n. Bitonic sort (Batcher 1968).
-template <typename T> __device__ void sort(const T *usage, u32 n, Entry<T> *shared, Entry<T> *entries, u32 *order) {
-    u32 size = 1;
-    while (size < n) size *= 2;
-    if (size * sizeof(Entry<T>) <= SORTED_BYTES) entries = shared;
-    for (u32 i = threadIdx.x; i < size; i += blockDim.x) {
-        if (i < n) entries[i] = entry(usage[i], i);
-        else last(entries[i]);
-    }
-    for (u32 run = 2; run <= size; run *= 2)
-        for (u32 step = run / 2; step > 0; step /= 2) {
-            __syncthreads();
-            for (u32 pair = threadIdx.x; pair < size / 2; pair += blockDim.x) {
-                u32 low = 2 * pair - (pair & (step - 1)), high = low + step;
-                Entry<T> a = entries[low], b = entries[high];
-                bool up = (low & run) == 0;
-                if (before(b, a) == up) {
-                    entries[low] = b;
-                    entries[high] = a;
-                }
-            }
-        }
-    __syncthreads();
-    for (u32 k = threadIdx.x; k < n; k += blockDim.x) order[k] = slot_of(entries[k]);
-    __syncthreads();
-}
+// The order of slots by usage, and what follows from one slot to the next in that order; by a block, for one row of slots. For
+// `allocation`, and for the memory step that holds it.
 
 // x ↦ times·x + plus: how one slot follows from another, both ways.
 template <typename T> struct Map {
@@ -107,6 +41,14 @@ __device__ Places places_of_thread(u32 n) {
     u32 each = (n + blockDim.x - 1) / blockDim.x, from = threadIdx.x * each;
     if (from > n) from = n;
     return {from, n - from < each ? n : from + each};
+}
+
+// order[k] ← the slot with the k-th smallest usage; equal ones keep the order of the slots. For `shared` and `entries` see `sort`.
+template <typename T>
+__device__ void order_of(const T *usage, u32 n, u32 *order, void *shared, Entry<T> *entries) {
+    Entry<T> *sorted = sort<T>(n, [=](u32 i) { return ascending(usage[i], i); }, shared, entries);
+    for (u32 k = threadIdx.x; k < n; k += blockDim.x) order[k] = place_of(sorted[k]);
+    __syncthreads();
 }
 
 // a[φⱼ] ← (1 − u[φⱼ]) ∏_{i<j} u[φᵢ].
