@@ -33,7 +33,8 @@ impl Kernels {
 macro_rules! all {
     ($($constant:ident $name:literal $(after $($shared:literal)+)?),*) => {
         $(pub(crate) const $constant: Kernels = Kernels::new($name, concat!(
-            $($(include_str!(concat!("ops/", $shared)), "\n",)+ "#line 1 \"", $name, "/kernel.cu\"\n",)?
+            $($("#line 1 \"", $shared, "\"\n", include_str!(concat!("ops/", $shared)), "\n",)+
+              "#line 1 \"", $name, "/kernel.cu\"\n",)?
             include_str!(concat!("ops/", $name, "/kernel.cu")),
         ));)*
 

@@ -10,26 +10,28 @@ template <typename T> __device__ T squash(T x) {
 // ln(1 + eˣ), however large x is.
 template <typename T> __device__ T softplus(T x) { return (T)(log1p(exp(-fabs((double)x))) + (x < 0 ? 0 : (double)x)); }
 
+// y ← f(x) of `count` elements from `from` on.
+template <typename T, typename F> __device__ void part(const T *x, T *y, u32 from, u32 count, F f) {
+    for (u32 i = from + threadIdx.x; i < from + count; i += BLOCK) y[i] = f(x[i]);
+}
+
 // ξ behind its non-linearities, in the same places.
 template <typename T> __device__ void decode(const Layout &at, const T *xi, T *asked) {
-    auto part = [=](u32 from, u32 count, auto f) {
-        for (u32 i = from + threadIdx.x; i < from + count; i += BLOCK) asked[i] = f(xi[i]);
-    };
     bool tanh = at.has_tanh, oneplus = at.oneplus;
     auto key = [=](T x) { return tanh ? squash(x) : x; };
     auto strength = [=](T x) { return oneplus ? 1 + softplus(x) : softplus(x); };
     auto gate = [](T x) { return sigmoid(x); };
-    part(at.read_keys, at.heads * at.width, key);
-    part(at.read_strengths, at.heads, strength);
-    part(at.write_key, at.width, key);
-    part(at.write_strength, 1, strength);
-    part(at.erase, at.width, gate);
-    part(at.add, at.width, key);
+    part(xi, asked, at.read_keys, at.heads * at.width, key);
+    part(xi, asked, at.read_strengths, at.heads, strength);
+    part(xi, asked, at.write_key, at.width, key);
+    part(xi, asked, at.write_strength, 1, strength);
+    part(xi, asked, at.erase, at.width, gate);
+    part(xi, asked, at.add, at.width, key);
     if (at.has_allocation) {
-        part(at.free, at.heads, gate);
-        part(at.allocation_gate, 1, gate);
+        part(xi, asked, at.free, at.heads, gate);
+        part(xi, asked, at.allocation_gate, 1, gate);
     }
-    part(at.write_gate, 1, gate);
+    part(xi, asked, at.write_gate, 1, gate);
     if (at.has_links)
         for (u32 head = threadIdx.x; head < at.heads; head += BLOCK) {
             const T *x = xi + at.modes + 3 * head;
