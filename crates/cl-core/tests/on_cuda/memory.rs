@@ -176,10 +176,10 @@ fn parts(state: &MemoryState) -> Vec<(&'static str, Tensor)> {
     all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect()
 }
 
+/// Fails where steps differ by more than what rounding makes of them: it adds up from step to step, and over slots.
 fn assert_steps(access: &MemoryAccess, slots: usize, batch: usize, count: u64, dtype: DType, gpu: &Device) {
     let what = format!("{dtype:?} {batch} sequences, {slots} slots, {access:?}");
-    // Rounding adds up from step to step.
-    let tolerance = 10.0 * tolerance(dtype);
+    let tolerance = tolerance(dtype) * if slots > 1000 { 100.0 } else { 10.0 };
     let inputs: Vec<Tensor> =
         (0..count).map(|t| normal((batch, access.interface()), dtype, 20 + t)).collect();
     compare(&what, &inputs, gpu, tolerance, &|t| steps(access, slots, t).0);
