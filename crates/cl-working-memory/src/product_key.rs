@@ -8,7 +8,8 @@
 //!
 //! **Gradients of the values.** In candle's [`GradStore`] a gradient is as large as its variable: with
 //! [`forward`](ProductKeys::forward) every step makes K² rows of mostly zeros. [`forward_sparse`](ProductKeys::forward_sparse)
-//! takes the used rows out as a variable of their own, and [`descend`](ProductKeys::descend) changes those alone.
+//! takes the used rows out as a variable of their own, and [`descend`](ProductKeys::descend) changes those alone. How many there are
+//! must be known for that: on a GPU their numbers are read back, where `forward` reads nothing.
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Module, Tensor, Var};

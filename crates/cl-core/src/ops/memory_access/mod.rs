@@ -26,6 +26,9 @@
 //! candle adds up gradients in fresh copies. So the graph has what was read as its node, which each step takes as an operand of
 //! the step before, and the gradient of the state is handed from the backward pass of a step to that of the one before in
 //! place. What a state shows ([`MemoryState::contents`] and its kin) is therefore data, outside of the graph.
+//!
+//! On a GPU a step is one launch and its backward pass another, with a block of threads for each sequence: many sequences fill a
+//! GPU, one does not. Slots that are in use alike but for rounding may be taken in another order there than on the CPU.
 
 mod backward;
 #[cfg(feature = "cuda")]
