@@ -8,6 +8,7 @@
 mod accumulate_sq;
 mod adam_step;
 mod allocation;
+mod best_pairs;
 mod cpu;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
@@ -96,6 +97,13 @@ pub trait TensorOps: Sized {
     /// # Errors
     /// A scalar.
     fn allocation(&self) -> Result<Self>;
+
+    /// The `top` pairs with the largest sums of a first and a second score, of `self` (.., 2, k): u32 (3, .., top), the pair i·k + j,
+    /// i and j, the best first. What is no number counts as the largest. No gradient goes through the choice.
+    ///
+    /// # Errors
+    /// Another shape, more pairs than scores, more than 2¹⁶ scores.
+    fn best_pairs(&self, top: usize) -> Result<Self>;
 
     /// The DNC's temporal links after a step, of the links `self` (.., n, n) before it, what is written `write` (.., n) and the
     /// `precedence` (.., n) before it: L′ᵢⱼ = (1 − wᵢ − wⱼ) Lᵢⱼ + wᵢ pⱼ, L′ᵢᵢ = 0. Differentiable.
@@ -208,6 +216,10 @@ impl TensorOps for Tensor {
 
     fn allocation(&self) -> Result<Self> {
         allocation::allocation(self)
+    }
+
+    fn best_pairs(&self, top: usize) -> Result<Self> {
+        best_pairs::best_pairs(self, top)
     }
 
     fn link(&self, write: &Self, precedence: &Self) -> Result<Self> {

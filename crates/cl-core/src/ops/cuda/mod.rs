@@ -5,6 +5,7 @@
 //! a GPU must synchronize, with candle's own operations too.
 
 mod compile;
+mod sort;
 mod sums;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result, Storage, Tensor};
 pub(crate) use candle_core::cuda_backend::WrapErr;
 pub(crate) use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
 pub(crate) use compile::function;
+pub(crate) use sort::entries;
 pub(crate) use sums::{ColumnSums, add_sum_of_rows, column_sums, sum_of_rows};
 
 use super::cpu::Real;
