@@ -216,7 +216,8 @@ proptest! {
 fn draws_are_in_proportion() {
     let config = Prioritized { alpha: 0.5, strata: Strata::Independent, ..Default::default() };
     let mut memory = memory(50, config, None);
-    add(&mut memory, 0..70);
+    add(&mut memory, 0..30);
+    add(&mut memory, 30..70);
     let all = DeviceItems { slots: Tensor::arange(0u32, 50, &CPU).unwrap(), written: memory.written() };
     let priorities: Vec<f32> = (0..50).map(|i| if i % 4 == 0 { 0.0 } else { (i * i) as f32 }).collect();
     memory.update_priorities(&all, &vector(&priorities)).unwrap();

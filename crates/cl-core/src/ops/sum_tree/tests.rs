@@ -118,9 +118,7 @@ proptest! {
         let total: f64 = list.iter().map(|&leaf| f64::from(leaf)).sum();
         prop_assert!((tree.total().unwrap() - total).abs() <= 1e-12 * total);
         let mut other = PriorityTree::new(capacity, &Device::Cpu).unwrap();
-        if let Nodes::Cpu(nodes) = &mut other.nodes {
-            nodes.restore(&list, largest, counts).unwrap();
-        }
+        at!(&mut other.nodes, nodes => nodes.restore(&list, largest, counts)).unwrap();
         prop_assert_eq!(sums(&tree), sums(&other));
     }
 }
