@@ -56,5 +56,7 @@ all!(
     PATH_INTEGRAL "path_integral",
     PROJECT "project",
     QUADRATIC_PENALTY "quadratic_penalty",
-    SGD_STEP "sgd_step"
+    RING "ring",
+    SGD_STEP "sgd_step",
+    SUM_TREE "sum_tree"
 );

@@ -23,7 +23,9 @@ pub mod per_sample;
 mod project;
 mod quadratic_penalty;
 mod retrieve;
+pub mod ring;
 mod sgd_step;
+pub mod sum_tree;
 #[cfg(test)]
 mod testing;
 

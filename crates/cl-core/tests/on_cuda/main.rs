@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod memory;
+mod replay;
 mod training;
 
 use candle_core::{DType, Device, Tensor, Var};

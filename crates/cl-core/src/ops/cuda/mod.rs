@@ -82,12 +82,20 @@ float!(f64);
 /// kernel takes it to be.
 macro_rules! launch {
     ($device:expr, $kernels:expr, $T:ty, $name:literal, $config:expr, $($arg:expr),* $(,)?) => {{
-        use $crate::ops::cuda::{Float, PushKernelArg as _, WrapErr as _, function};
+        use $crate::ops::cuda::Float;
         let name = match <$T as Float>::SUFFIX {
             "f32" => concat!($name, "_f32"),
             _ => concat!($name, "_f64"),
         };
-        let (function, stream) = (function($device, &$kernels, name)?, $device.cuda_stream());
+        $crate::ops::cuda::launch_plain!($device, $kernels, name, $config, $($arg),*)
+    }};
+}
+
+/// The same for a kernel that there is for one type only, of this whole name.
+macro_rules! launch_plain {
+    ($device:expr, $kernels:expr, $name:expr, $config:expr, $($arg:expr),* $(,)?) => {{
+        use $crate::ops::cuda::{PushKernelArg as _, WrapErr as _, function};
+        let (function, stream) = (function($device, &$kernels, $name)?, $device.cuda_stream());
         let mut launch = stream.launch_builder(&function);
         $(let argument = $arg; launch.arg(&argument);)*
         // SAFETY: the kernel's parameters are the arguments given here, in number and type, and its callers have checked the
@@ -96,6 +104,7 @@ macro_rules! launch {
     }};
 }
 pub(crate) use launch;
+pub(crate) use launch_plain;
 
 /// An operand of an operation in the graph: a storage with its layout.
 pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
