@@ -43,6 +43,7 @@ all!(
     ADAM_STEP "adam_step",
     CROSS_ENTROPY "cross_entropy",
     LINEAR "linear",
+    LOSS_SCALE "loss_scale",
     PATH_INTEGRAL "path_integral",
     PROJECT "project",
     QUADRATIC_PENALTY "quadratic_penalty",

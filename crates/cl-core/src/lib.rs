@@ -33,8 +33,8 @@ pub use device::{allow_tf32, device, device_name};
 pub use error::{Error, Result};
 pub use ops::per_sample;
 pub use ops::{
-    Activation, AdamStep, MemoryAccess, MemoryState, ModeOrder, Projection, Quadratic, SgdStep, Strength,
-    TensorOps, project,
+    Activation, AdamStep, MemoryAccess, MemoryState, ModeOrder, Projection, Quadratic, ScaleUpdate, SgdStep,
+    Strength, TensorOps, project,
 };
 pub use params::{Param, Params};
 pub use prefetch::prefetch;
