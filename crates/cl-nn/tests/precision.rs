@@ -71,8 +71,7 @@ fn a_scale_saves_small_gradients() {
     let exact: Vec<Tensor> =
         net.gradients(&x, &y, Units::All, None).unwrap().iter().map(|g| (g * small).unwrap()).collect();
     let x = Precision::F16.cast(&x).unwrap();
-    let loss =
-        (net.forward(&x).unwrap().cross_entropy(&y, Units::All, None).unwrap() * small).unwrap();
+    let loss = (net.forward(&x).unwrap().cross_entropy(&y, Units::All, None).unwrap() * small).unwrap();
     let without = net.params().gradients(&loss.backward().unwrap()).unwrap();
     assert!(apart(&without, &exact) > 0.5, "{}", apart(&without, &exact));
     let with = scaler(LossScale::default()).gradients(net.params(), &loss).unwrap();
@@ -88,7 +87,8 @@ fn recovers_from_overflows() {
     for config in [OptimizerConfig::sgd(0.5), OptimizerConfig::adam(0.01)] {
         let (one, other) = (net(&widths, 1), net(&widths, 1));
         let mut optimizers = [0, 1].map(|_| Optimizer::new(config).unwrap());
-        let scaler = scaler(LossScale::Dynamic { initial: 2f64.powi(60), growth: 2.0, backoff: 0.125, interval: 50 });
+        let scaler =
+            scaler(LossScale::Dynamic { initial: 2f64.powi(60), growth: 2.0, backoff: 0.125, interval: 50 });
         let loss = |net: &Mlp| net.forward(&x).unwrap().cross_entropy(&y, Units::All, None).unwrap();
         let start = bits(one.params().iter().map(|p| p.var.as_tensor()));
         let mut skipped = 0;
@@ -155,7 +155,8 @@ fn accumulated_steps_are_those_of_the_whole_batch() {
                     let (x, y) = (x.narrow(0, start, n).unwrap(), y.narrow(0, start, n).unwrap());
                     // `take` divides by the number of minibatches.
                     let weights = Tensor::full(sizes.len() as f64 / 12.0, n, &Device::Cpu).unwrap();
-                    let loss = nets[1].forward(&x).unwrap().cross_entropy(&y, Units::All, Some(&weights)).unwrap();
+                    let loss =
+                        nets[1].forward(&x).unwrap().cross_entropy(&y, Units::All, Some(&weights)).unwrap();
                     accumulator.add(&nets[1].params().gradients(&loss.backward().unwrap()).unwrap()).unwrap();
                     start += n;
                 }
@@ -199,7 +200,8 @@ fn without_a_graph() {
         let rounded = half.to_dtype(DType::F32).unwrap();
         let net = &nets[0];
         let squares = |x: &Tensor| {
-            let sums: Vec<Tensor> = net.params().iter().map(|p| p.var.as_tensor().zeros_like().unwrap()).collect();
+            let sums: Vec<Tensor> =
+                net.params().iter().map(|p| p.var.as_tensor().zeros_like().unwrap()).collect();
             let mut losses = |z: &Tensor| Ok(z.cross_entropy_gradient(&y, Units::All, None)?.unsqueeze(1)?);
             net.add_squared_gradients(x, &mut losses, &sums).unwrap();
             bits(&sums)
@@ -284,7 +286,9 @@ fn a_saved_scaler_that_cannot_be_is_refused() {
     let bad = LossScale::Dynamic { initial: 1.0, growth: 1.0, backoff: 0.5, interval: 1 };
     assert!(error(bad, &right).contains("growth of the loss scale"));
     assert!(error(LossScale::default(), &right[..3]).contains("not F32 [4]"));
-    for (at, number) in [(0, 0.0), (0, f32::NAN), (0, -2.0), (1, 0.5), (2, 2001.0), (2, 0.5), (2, -1.0), (3, f32::NAN)] {
+    for (at, number) in
+        [(0, 0.0), (0, f32::NAN), (0, -2.0), (1, 0.5), (2, 2001.0), (2, 0.5), (2, -1.0), (3, f32::NAN)]
+    {
         let mut numbers = right;
         numbers[at] = number;
         let error = error(LossScale::default(), &numbers);
