@@ -53,6 +53,7 @@ all!(
     LSTM_CELL "lstm_cell",
     MEMORY_ACCESS "memory_access" after "cuda/sort.cuh" "allocation/allocate.cuh" "memory_access/layout.cuh"
         "memory_access/block.cuh" "memory_access/forward.cuh" "memory_access/backward.cuh",
+    LOSS_SCALE "loss_scale",
     PATH_INTEGRAL "path_integral",
     PROJECT "project",
     QUADRATIC_PENALTY "quadratic_penalty",

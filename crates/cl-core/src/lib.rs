@@ -33,8 +33,8 @@ mod units;
 pub use device::{allow_tf32, device, device_name};
 pub use error::{Error, Result};
 pub use ops::{
-    Activation, AdamStep, MemoryAccess, MemoryState, ModeOrder, Projection, Quadratic, SgdStep, Strength,
-    TensorOps, project,
+    Activation, AdamStep, MemoryAccess, MemoryState, ModeOrder, Projection, Quadratic, ScaleUpdate, SgdStep,
+    Strength, TensorOps, project,
 };
 pub use ops::{per_sample, ring, sum_tree};
 pub use params::{Param, Params};
