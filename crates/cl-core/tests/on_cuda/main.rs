@@ -1,6 +1,7 @@
 //! Every operation gives on a GPU what it gives on the CPU. Skipped, with the reason, where there is no GPU.
 #![allow(clippy::unwrap_used)]
 
+mod retrieve;
 mod training;
 
 use candle_core::{DType, Device, Tensor, Var};
