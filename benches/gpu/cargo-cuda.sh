@@ -3,6 +3,7 @@
 #
 #   benches/gpu/cargo-cuda.sh clippy --workspace --all-targets
 #   benches/gpu/cargo-cuda.sh build --release -p xtask
+#   benches/gpu/cargo-cuda.sh                             # only gets the toolkit
 #
 # nvcc comes from the Python package index, and all of CUDA's libraries are opened when a program starts to use them, so that it
 # starts without them. Needs cargo, gcc, python3 with pip. Where the toolkit is installed plain cargo will do, but links to it.
@@ -50,6 +51,7 @@ for entry in .cargo *; do
 done
 cp Cargo.lock "$tree/Cargo.lock"
 target=$PWD/target/cuda
+[ $# -gt 0 ] || exit 0
 command=$1
 shift
 cd "$tree"

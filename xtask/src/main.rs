@@ -1,7 +1,8 @@
-//! The developer's commands: `cargo xtask bench`, `cargo xtask advise` and `cargo xtask data`.
+//! The developer's commands: `cargo xtask bench`, `cargo xtask compare`, `cargo xtask advise` and `cargo xtask data`.
 
 mod advise;
 mod bench;
+mod compare;
 mod data;
 #[cfg(feature = "kernels")]
 mod kernels;
@@ -28,6 +29,8 @@ struct Args {
 enum Command {
     /// Reproduces the tables of papers, or measures speed
     Bench(bench::Args),
+    /// Puts two results files beside each other, seed by seed
+    Compare(compare::Args),
     /// Says which method is for your case, and the measured rows that speak for it
     Advise(advise::Args),
     /// Lists, fetches and verifies data sets
@@ -40,6 +43,7 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let result = match Args::parse().command {
         Command::Bench(args) => bench::main(args),
+        Command::Compare(args) => compare::main(&args),
         Command::Advise(args) => advise::main(args),
         Command::Data(args) => data::main(args),
         #[cfg(feature = "kernels")]

@@ -57,6 +57,7 @@ fn wrong_flags_say_what_would_be_right() {
     assert!(refused(&["bench", "replay-speed", "--case", "mlp-128", "--out", dir]).contains("draw-gather"));
     assert!(refused(&["bench", "dnc-copy", "--tier", "quick"]).contains("dnc-copy takes --method"));
     assert!(refused(&["bench", "dnc-copy", "--method", "LSTM", "--out", dir]).contains("there are DNC"));
+    assert!(refused(&["compare", dir, dir]).contains("results.jsonl"));
     assert!(refused(&["data", "verify", "mnits"]).contains("mnist"));
 }
 

@@ -9,6 +9,7 @@
 //! | [`tier`] | how much of a suite is run |
 //! | [`unfinished`] | runs that were stopped, to be gone on with |
 //! | [`diagnosis`] | what is wrong with runs, in plain words |
+//! | [`compare`] | two results files, seed by seed |
 //! | [`published`] | whether two means agree |
 //! | [`report`] | tables, curves and heat maps: terminal, Markdown, one HTML page |
 //! | [`advise`] | which method for whom: a tree of questions, and the rows of our tables that speak for its leaves |
@@ -25,6 +26,7 @@ pub mod advise;
 mod class_orders;
 pub mod cliffwalk;
 pub mod clock;
+pub mod compare;
 pub mod diagnosis;
 pub mod dual;
 pub mod experiment;

@@ -145,8 +145,6 @@ impl Samples {
             return Err(Error::invalid("parts", "none given: at least one is needed to know the width"));
         };
         let (_, features) = first.shape()?;
-        let n = parts.iter().map(|part| part.len()).sum::<usize>();
-        let (mut x, mut y) = (Vec::with_capacity(n * features), Vec::with_capacity(n));
         for part in parts {
             let (_, width) = part.shape()?;
             if width != features {
@@ -156,6 +154,15 @@ impl Samples {
                     format!("{width} features"),
                 ));
             }
+        }
+        if !first.x.device().is_cpu() {
+            let [x, y] = [|part: &Self| part.x.clone(), |part: &Self| part.y.clone()]
+                .map(|of| Tensor::cat(&parts.iter().map(|part| of(part)).collect::<Vec<_>>(), 0));
+            return Self::new(x?, y?);
+        }
+        let n = parts.iter().map(|part| part.len()).sum::<usize>();
+        let (mut x, mut y) = (Vec::with_capacity(n * features), Vec::with_capacity(n));
+        for part in parts {
             append(&part.x, &mut x)?;
             append(&part.y, &mut y)?;
         }

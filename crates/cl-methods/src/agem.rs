@@ -123,6 +123,10 @@ impl AGem {
 impl Method for AGem {
     crate::saved!("cl-methods/a-gem", 3);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(match &self.memory {
             Kept::Random(memory) => memory.stored(learner)?,

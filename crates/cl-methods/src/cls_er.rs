@@ -132,6 +132,10 @@ impl ClsEr {
 impl Method for ClsEr {
     crate::saved!("cl-methods/cls-er", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
     }

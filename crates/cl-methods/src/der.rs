@@ -98,6 +98,10 @@ impl Der {
 impl Method for Der {
     crate::saved!("cl-methods/der", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
     }

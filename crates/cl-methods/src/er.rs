@@ -38,6 +38,10 @@ impl Er {
 impl Method for Er {
     crate::saved!("cl-methods/er", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(self.memory.stored(learner)?))
     }

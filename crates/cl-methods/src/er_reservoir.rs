@@ -47,6 +47,10 @@ impl ErReservoir {
 impl Method for ErReservoir {
     crate::saved!("cl-methods/er-reservoir", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(Stored::reservoir(&self.memory, &self.drawn)?))
     }

@@ -49,6 +49,10 @@ impl ErRing {
 impl Method for ErRing {
     crate::saved!("cl-methods/er-ring", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         let drawn = self.drawn.by_class();
         if self.memory.is_empty() {

@@ -43,6 +43,10 @@ impl EwcPlus {
 impl Method for EwcPlus {
     crate::saved!("cl-methods/ewc++", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals {
             penalty: Some(self.ewc.penalty(learner.net.params())?),

@@ -60,6 +60,10 @@ fn ring(per_task: usize) -> Result<Rings> {
 impl Method for Gem {
     crate::saved!("cl-methods/gem", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         let tasks = self.past.iter().enumerate().flat_map(|(k, old)| std::iter::repeat_n(k, old.len()));
         Ok(Vitals::of(Stored {

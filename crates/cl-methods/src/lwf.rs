@@ -70,6 +70,10 @@ impl Lwf {
 impl Method for Lwf {
     crate::saved!("cl-methods/lwf", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         Ok(Vitals { protects: self.teacher.is_some(), ..Vitals::default() })
     }

@@ -50,7 +50,7 @@ impl Memory {
         let y = task.train.labels()?;
         let per_task = learner.classes_per_task as u32;
         let keys: Vec<u32> = y.iter().map(|y| task.index as u32 * per_task + y % per_task).collect();
-        let train = task.train.all()?;
+        let train = task.train.all()?.to_device(&learner.device())?;
         self.store.fill_groups(&keys, &train.x, &train.y)?;
         let pools = match task.units {
             Units::Block(_) if learner.scenario == Scenario::Task => task.index + 1,

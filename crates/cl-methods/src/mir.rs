@@ -101,6 +101,10 @@ fn most_interfered(
 impl Method for Mir {
     crate::saved!("cl-methods/mir", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         let stored = Stored::reservoir(&self.memory, &self.drawn)?;
         let tasks = match self.memory.all_columns()?.get(2) {

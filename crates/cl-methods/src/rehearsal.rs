@@ -38,6 +38,10 @@ impl Rehearsal {
 impl Method for Rehearsal {
     crate::saved!("cl-methods/rehearsal", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         if self.memory.is_empty() {
             return Ok(Vitals::of(Stored::default()));
@@ -60,7 +64,7 @@ impl Method for Rehearsal {
         let (x, y) = self.memory.all()?;
         let old = Samples::new(x, y)?;
         let times = (task.train.len() / self.size).max(1);
-        let new = task.train.all()?;
+        let new = task.train.all()?.to_device(old.x.device())?;
         Samples::concat(&std::iter::once(&new).chain(std::iter::repeat_n(&old, times)).collect::<Vec<_>>())
     }
 
@@ -68,8 +72,8 @@ impl Method for Rehearsal {
         learner.learn(batch)
     }
 
-    fn end_task(&mut self, _learner: &mut Learner, task: &Task) -> Result<()> {
-        let Samples { x, y } = task.train.all()?;
+    fn end_task(&mut self, learner: &mut Learner, task: &Task) -> Result<()> {
+        let Samples { x, y } = task.train.all()?.to_device(&learner.device())?;
         self.memory.fill(task.index as u32, &x, &y)?;
         Ok(())
     }

@@ -36,6 +36,10 @@ impl SGem {
 impl Method for SGem {
     crate::saved!("cl-methods/s-gem", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(self.memory.stored()))
     }

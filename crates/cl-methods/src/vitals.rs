@@ -89,9 +89,11 @@ impl Tally {
         }
     }
 
-    /// Of samples that were counted by their labels.
+    /// Of samples that were counted by their labels. On a GPU they are not read back: a run that is looked at is on the CPU.
     pub(crate) fn labels(&mut self, labels: &Tensor) -> Result<()> {
-        self.count(labels.to_vec1::<u32>()?);
+        if labels.device().is_cpu() {
+            self.count(labels.to_vec1::<u32>()?);
+        }
         Ok(())
     }
 

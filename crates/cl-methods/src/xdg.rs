@@ -71,6 +71,10 @@ impl XdG {
 impl Method for XdG {
     crate::saved!("cl-methods/xdg", 1);
 
+    fn can_leave_the_cpu(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, _learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::apart())
     }

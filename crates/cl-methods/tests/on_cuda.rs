@@ -42,6 +42,22 @@ fn methods() -> Vec<(&'static str, Value)> {
         ("SI", json!({ "c": 1.0, "clip": 0.5 })),
         ("MAS", json!({ "lambda": 1.0 })),
         ("RWalk", json!({})),
+        ("EWC++", json!({})),
+        ("XdG", json!({})),
+        ("LwF", json!({})),
+        ("ER", json!({ "per_class": 20, "batch": 32 })),
+        ("Rehearsal", json!({ "memory": 200 })),
+        ("ER-Reservoir", json!({})),
+        ("ER-Ring", json!({ "per_class": 5 })),
+        ("DER", json!({ "batch": 32 })),
+        ("DER++", json!({ "batch": 32 })),
+        ("CLS-ER", json!({ "batch": 32 })),
+        ("MIR", json!({})),
+        ("A-GEM", json!({ "batch": 32 })),
+        ("A-GEM", json!({ "batch": 32, "keep": "newest" })),
+        ("A-GEM", json!({ "batch": 32, "keep": { "reservoir": 100 } })),
+        ("S-GEM", json!({})),
+        ("GEM", json!({ "per_task": 40 })),
     ]
 }
 
@@ -101,7 +117,7 @@ fn a_run_goes_on_where_it_stopped() {
 fn what_keeps_samples_on_the_cpu_is_refused() {
     let Some(gpu) = gpu() else { return };
     let (stream, protocol) = (stream(), protocol(OptimizerConfig::adam(1e-3)));
-    let mut method = build("ER", &json!({}));
+    let mut method = build("iCaRL", &json!({}));
     let training = Training::new(&stream, &mut *method, &protocol, 3).unwrap();
     assert!(training.on(&gpu).err().unwrap().to_string().contains("on the CPU only"));
 }

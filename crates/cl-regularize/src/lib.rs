@@ -72,15 +72,8 @@ fn penalty(params: &Params, bowls: &[Vec<Quadratic>], scale: f64) -> Result<Tens
             .map_or((candle_core::DType::F32, Device::Cpu), |p| (p.var.dtype(), p.var.device().clone()));
         return Ok(Tensor::zeros((), dtype, &device)?);
     }
-    let mut sum: Option<Tensor> = None;
-    for (param, bowls) in params.trainable().zip(bowls) {
-        let term = param.var.quadratic_penalty(bowls)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + term)?,
-            None => term,
-        });
-    }
-    Ok((sum.expect("there is at least one parameter") * scale)?)
+    let bowls: Vec<&[Quadratic]> = bowls.iter().map(Vec::as_slice).collect();
+    Ok((Tensor::quadratic_penalty_all(&tensors(params), &bowls)? * scale)?)
 }
 
 /// gradients ← gradients + the gradient of [`penalty`], in place; without a graph, and in few launches on a GPU.

@@ -128,6 +128,13 @@ pub trait TensorOps: Sized {
     /// ½ Σₖ Σ Fₖ(self − θ*ₖ)² over any number of anchors. A scalar, differentiable in `self`.
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self>;
 
+    /// The sum of the [`quadratic_penalty`](Self::quadratic_penalty) of many parameters, in one graph: on a GPU one launch forward
+    /// and one backward.
+    ///
+    /// # Errors
+    /// No parameters, or not terms for each.
+    fn quadratic_penalty_all(thetas: &[&Self], terms: &[&[Quadratic]]) -> Result<Self>;
+
     /// g ← g + scale·Σₖ Fₖ (θ − θ*ₖ), in place: what the [`quadratic_penalty`](Self::quadratic_penalty) of each parameter, `scale`
     /// times, adds to gradients that are there already. On a GPU a launch for each k.
     fn add_penalty_gradient_all(
@@ -237,6 +244,10 @@ impl TensorOps for Tensor {
 
     fn quadratic_penalty(&self, terms: &[Quadratic]) -> Result<Self> {
         quadratic_penalty::quadratic_penalty(self, terms)
+    }
+
+    fn quadratic_penalty_all(thetas: &[&Self], terms: &[&[Quadratic]]) -> Result<Self> {
+        quadratic_penalty::quadratic_penalty_all(thetas, terms)
     }
 
     fn add_penalty_gradient_all(

@@ -187,6 +187,42 @@ fn quadratic_penalty() {
     }
 }
 
+/// More parameters and more anchors than one launch takes, in one sum; some parameters have no anchor, or no element.
+#[test]
+fn penalty_of_all_parameters() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in FLOATS {
+        for (sizes, terms) in [
+            (vec![(300, 784), (300, 1), (10, 300), (10, 1)], 1u64),
+            ((0..60).map(|i| (i, 17)).collect(), 3),
+            (vec![(2, 3), (9000, 1), (1, 5)], 100),
+            (vec![(0, 4)], 2),
+        ] {
+            let thetas: Vec<Tensor> =
+                sizes.iter().zip(0..).map(|(&size, seed)| normal(size, dtype, seed)).collect();
+            let bowls: Vec<Vec<[Tensor; 2]>> = (0..)
+                .zip(&sizes)
+                .map(|(i, &size): (u64, _)| {
+                    let some = |k| {
+                        [normal(size, dtype, 1000 * i + k).sqr().unwrap(), normal(size, dtype, 7000 * i + k)]
+                    };
+                    (0..if i % 3 == 2 { 0 } else { terms }).map(some).collect()
+                })
+                .collect();
+            compare(&format!("penalty of all {dtype:?} {terms}"), &thetas, &gpu, tolerance(dtype), &|t| {
+                let there = |[importance, anchor]: &[Tensor; 2]| Quadratic {
+                    importance: importance.to_device(t[0].device()).unwrap(),
+                    anchor: anchor.to_device(t[0].device()).unwrap(),
+                };
+                let bowls: Vec<Vec<Quadratic>> =
+                    bowls.iter().map(|bowls| bowls.iter().map(there).collect()).collect();
+                let bowls: Vec<&[Quadratic]> = bowls.iter().map(Vec::as_slice).collect();
+                Tensor::quadratic_penalty_all(&t.iter().collect::<Vec<_>>(), &bowls).unwrap()
+            });
+        }
+    }
+}
+
 #[test]
 fn penalty_added_to_gradients() {
     let Some(gpu) = gpu() else { return };

@@ -28,7 +28,7 @@ use super::cpu::Real;
 /// Threads of a block: `THREADS` of the prelude.
 pub(crate) const THREADS: usize = 256;
 /// Elements that a block of a streaming kernel goes over: `CHUNK` of the prelude.
-const CHUNK: usize = 8192;
+pub(crate) const CHUNK: usize = 8192;
 /// Tensors, or anchors, of one launch: `TENSORS` of the prelude.
 pub(crate) const TENSORS: usize = 48;
 /// Blocks beyond which a thread takes several elements, or a warp several samples.

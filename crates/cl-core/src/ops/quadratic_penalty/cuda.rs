@@ -1,79 +1,298 @@
-//! The kernel of `quadratic_penalty`.
+//! The kernels of `quadratic_penalty`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
-use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::Quadratic;
+use super::{Quadratic, differentiable};
 use crate::kernels::QUADRATIC_PENALTY;
 use crate::ops::cpu::{contiguous, for_float, refs};
 use crate::ops::cuda::{
-    Float, TENSORS, THREADS, blocks, grid, launch, partials, pointer, room, scratch_pointer, stream,
+    CHUNK, Float, TENSORS, device_of, grid, launch, partials, pointer, room, scratch_pointer, stream,
     tensor_pointer, tickets,
 };
 
-/// Elements that a thread reads of each operand at a time.
-const AT_A_TIME: usize = 4;
+/// Anchors of one launch: `TERMS` of the kernel.
+const TERMS: usize = 96;
 
-/// The bowls of a launch: `Terms` of the kernel.
+/// Parameters and anchors of a launch: `Bowls` of the kernel.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Terms {
-    importance: [u64; TENSORS],
-    anchor: [u64; TENSORS],
-    count: u32,
+struct Bowls {
+    gradient: [u64; TENSORS],
+    theta: [u64; TENSORS],
+    sizes: [u64; TENSORS],
+    importance: [u64; TERMS],
+    anchor: [u64; TERMS],
+    adds: u64,
+    ends: [u32; TENSORS],
+    terms: [u32; TENSORS],
     add: u32,
 }
 
-// SAFETY: plain numbers, laid out as in C.
-unsafe impl DeviceRepr for Terms {}
+// SAFETY: plain numbers, laid out as in C; what the compiler may put behind the last one the kernel does not read.
+unsafe impl DeviceRepr for Bowls {}
 
-/// ½ Σₖ Σ Fₖ(θ−θ*ₖ)², and its gradient if asked for.
-pub(super) fn penalty<T: Float>(
-    theta: &CudaStorage,
-    layout: &Layout,
-    terms: &[Quadratic],
-    with_gradient: bool,
-) -> Result<(CudaStorage, Option<Tensor>)> {
-    let (device, n) = (&theta.device, layout.shape().elem_count());
-    let value = CudaStorage::wrap_cuda_slice(device.alloc_zeros::<T>(1)?, device.clone());
-    let at = pointer::<T>(&value, &Layout::contiguous(()))?;
-    let gradient = with_gradient.then(|| room::<T>(device, n)).transpose()?;
-    let into = gradient.as_ref().map(|g| pointer::<T>(g, &Layout::contiguous(n))).transpose()?.unwrap_or(0);
-    // One launch without terms, too: the gradient is to be zeros then.
-    let parts: Vec<&[Quadratic]> =
-        if terms.is_empty() { vec![terms] } else { terms.chunks(TENSORS).collect() };
-    for (i, part) in parts.into_iter().enumerate().filter(|_| n > 0) {
-        let mut table = Terms {
-            importance: [0; TENSORS],
-            anchor: [0; TENSORS],
-            count: part.len() as u32,
-            add: u32::from(i > 0),
-        };
-        for (at, term) in part.iter().enumerate() {
-            table.importance[at] = tensor_pointer::<T>(&term.importance)?;
-            table.anchor[at] = tensor_pointer::<T>(&term.anchor)?;
+impl Bowls {
+    const NONE: Self = Self {
+        gradient: [0; TENSORS],
+        theta: [0; TENSORS],
+        sizes: [0; TENSORS],
+        importance: [0; TERMS],
+        anchor: [0; TERMS],
+        adds: 0,
+        ends: [0; TENSORS],
+        terms: [0; TENSORS],
+        add: 0,
+    };
+}
+
+/// The launches of a penalty: each with as many parameters and anchors as go in.
+struct Launches<'a> {
+    device: &'a CudaDevice,
+    /// Where the sum goes.
+    value: u64,
+    bowls: Bowls,
+    tensors: usize,
+    terms: usize,
+}
+
+impl Launches<'_> {
+    /// A parameter that begins at `theta`, has `n` elements, and whose gradient goes to `gradient`, if that is not 0.
+    fn add<T: Float>(&mut self, theta: u64, n: usize, gradient: u64, terms: &[Quadratic]) -> Result<()> {
+        let mut rest = terms;
+        // Once without anchors too: the gradient is to be zeros then.
+        loop {
+            if self.tensors == TENSORS || (self.terms == TERMS && !rest.is_empty()) {
+                self.launch::<T>()?;
+            }
+            let (now, later) = rest.split_at(rest.len().min(TERMS - self.terms));
+            for term in now {
+                self.bowls.importance[self.terms] = tensor_pointer::<T>(&term.importance)?;
+                self.bowls.anchor[self.terms] = tensor_pointer::<T>(&term.anchor)?;
+                self.terms += 1;
+            }
+            let at = self.tensors;
+            let before = if at == 0 { 0 } else { self.bowls.ends[at - 1] };
+            self.bowls.ends[at] = before + n.div_ceil(CHUNK) as u32;
+            self.bowls.terms[at] = self.terms as u32;
+            (self.bowls.theta[at], self.bowls.sizes[at], self.bowls.gradient[at]) =
+                (theta, n as u64, gradient);
+            self.bowls.adds |= u64::from(rest.len() < terms.len()) << at;
+            self.tensors += 1;
+            rest = later;
+            if rest.is_empty() {
+                return Ok(());
+            }
         }
-        let grid_size = blocks(n, THREADS * AT_A_TIME);
-        let partial = partials::<f64>(device, grid_size)?;
+    }
+
+    /// What has gone in, if anything has.
+    fn launch<T: Float>(&mut self) -> Result<()> {
+        let Some(last) = self.tensors.checked_sub(1) else { return Ok(()) };
+        let blocks = self.bowls.ends[last] as usize;
+        let partial = partials::<f64>(self.device, blocks)?;
         launch!(
-            device,
+            self.device,
             QUADRATIC_PENALTY,
             T,
             "quadratic_penalty",
-            grid(grid_size, 1),
-            table,
-            pointer::<T>(theta, layout)?,
-            into,
-            at,
-            n as u64,
-            scratch_pointer(device, &partial),
-            tickets(device)?,
+            grid(blocks, 1),
+            self.bowls,
+            self.value,
+            scratch_pointer(self.device, &partial),
+            tickets(self.device)?,
         )?;
+        self.bowls = Bowls { add: 1, ..Bowls::NONE };
+        (self.tensors, self.terms) = (0, 0);
+        Ok(())
     }
-    let shape: Shape = layout.shape().clone();
-    let tensor = |g| Tensor::from_storage(Storage::Cuda(g), shape, BackpropOp::none(), false);
-    Ok((value, gradient.map(tensor)))
+}
+
+/// The sum of the penalties of all parameters, in as few launches as it takes; the backward pass is one.
+///
+/// An operation of candle has at most three operands. So the parameters are tied to a chain of nodes, one each: the last one
+/// has the value and, as the backward pass comes to it first, scales the gradients of all.
+pub(super) fn penalty(thetas: &[&Tensor], terms: Vec<Vec<Quadratic>>) -> crate::Result<Tensor> {
+    let thetas = contiguous(thetas)?;
+    let all = Arc::new(All {
+        thetas: thetas.iter().map(Tensor::detach).collect(),
+        terms,
+        gradients: Mutex::default(),
+    });
+    all.with_gradient(thetas.iter().any(Tensor::track_op));
+    let node = |i: usize| Node { all: all.clone(), i };
+    let mut sum = thetas[0].apply_op1(node(0))?;
+    for (i, theta) in thetas.iter().enumerate().skip(1) {
+        sum = sum.apply_op2(theta, node(i))?;
+    }
+    Ok(sum)
+}
+
+/// What the nodes share.
+struct All {
+    thetas: Vec<Tensor>,
+    terms: Vec<Vec<Quadratic>>,
+    gradients: Mutex<Gradients>,
+}
+
+/// Of all parameters, one behind the other.
+#[derive(Default)]
+struct Gradients {
+    wanted: bool,
+    /// Left by the forward pass.
+    plain: Option<Tensor>,
+    /// Left by the backward pass of the last node for the others.
+    scaled: Option<Tensor>,
+}
+
+impl All {
+    fn gradients(&self) -> MutexGuard<'_, Gradients> {
+        self.gradients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_gradient(&self, wanted: bool) {
+        self.gradients().wanted = wanted;
+    }
+
+    /// Where the gradient of each parameter begins, and how long all are: each begins at a multiple of 16 bytes.
+    fn places(&self) -> (Vec<usize>, usize) {
+        let mut end = 0;
+        let starts = self.thetas.iter().map(|theta| {
+            let start = end;
+            end += theta.elem_count().next_multiple_of(4);
+            start
+        });
+        (starts.collect(), end)
+    }
+
+    /// The value, and the gradients beside it.
+    fn forward<T: Float>(&self) -> Result<CudaStorage> {
+        let device = &device_of(&self.thetas[0])?;
+        let value = if self.thetas.iter().all(|theta| theta.elem_count() == 0) {
+            CudaStorage::wrap_cuda_slice(device.alloc_zeros::<T>(1)?, device.clone())
+        } else {
+            room::<T>(device, 1)?
+        };
+        let (starts, length) = self.places();
+        let mut gradients = self.gradients();
+        if gradients.wanted {
+            // SAFETY: all of a parameter's part is written below; what lies between the parts is never read but to be scaled.
+            gradients.plain =
+                Some(unsafe { Tensor::empty(length, self.thetas[0].dtype(), self.thetas[0].device())? });
+        }
+        let into = gradients.plain.as_ref().map(tensor_pointer::<T>).transpose()?;
+        let value_at = pointer::<T>(&value, &Layout::contiguous(()))?;
+        let mut launches = Launches { device, value: value_at, bowls: Bowls::NONE, tensors: 0, terms: 0 };
+        for ((theta, terms), start) in self.thetas.iter().zip(&self.terms).zip(starts) {
+            let n = theta.elem_count();
+            if n > 0 {
+                let gradient = into.map_or(0, |into| into + (start * size_of::<T>()) as u64);
+                launches.add::<T>(tensor_pointer::<T>(theta)?, n, gradient, terms)?;
+            }
+        }
+        launches.launch::<T>()?;
+        Ok(value)
+    }
+}
+
+/// Where a parameter is tied to the sum.
+struct Node {
+    all: Arc<All>,
+    i: usize,
+}
+
+impl Node {
+    fn is_last(&self) -> bool {
+        self.i + 1 == self.all.thetas.len()
+    }
+
+    /// The sum from the last node; a number that nobody reads from those before it.
+    fn forward(&self, theta: &CudaStorage) -> Result<(CudaStorage, Shape)> {
+        let value = for_float!("quadratic_penalty", theta, T => {
+            if self.is_last() { self.all.forward::<T>() } else { room::<T>(&theta.device, 1) }
+        })?;
+        Ok((value, Shape::from(())))
+    }
+
+    /// The gradient of its parameter, where that of the sum is `grad`.
+    fn gradient(&self, theta: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if crate::ops::second_order() {
+            return differentiable(theta, &self.all.terms[self.i], grad);
+        }
+        let mut gradients = self.all.gradients();
+        if self.is_last() {
+            let Some(plain) = &gradients.plain else {
+                candle_core::bail!("quadratic_penalty: the forward pass left no gradient");
+            };
+            gradients.scaled = Some(plain.broadcast_mul(grad)?); // grad is not read back
+        }
+        let Some(scaled) = &gradients.scaled else {
+            candle_core::bail!("quadratic_penalty: the backward pass did not begin at its end");
+        };
+        let part =
+            scaled.narrow(0, self.all.places().0[self.i], theta.elem_count())?.reshape(theta.shape())?;
+        if self.i == 0 {
+            gradients.scaled = None;
+        }
+        Ok(part)
+    }
+}
+
+/// Only for tensors on a GPU.
+fn elsewhere<R>() -> Result<R> {
+    candle_core::bail!(
+        "quadratic_penalty: parameters on the CPU and on a GPU in one sum: move them with to_device()"
+    )
+}
+
+impl CustomOp1 for Node {
+    fn name(&self) -> &'static str {
+        "quadratic_penalty"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        elsewhere()
+    }
+
+    fn cuda_fwd(&self, theta: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward(theta)
+    }
+
+    fn bwd(&self, theta: &Tensor, _sum: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        self.gradient(theta, grad).map(Some)
+    }
+}
+
+impl CustomOp2 for Node {
+    fn name(&self) -> &'static str {
+        "quadratic_penalty"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        elsewhere()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        theta: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward(theta)
+    }
+
+    fn bwd(
+        &self,
+        _before: &Tensor,
+        theta: &Tensor,
+        _sum: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(grad.clone()), Some(self.gradient(theta, grad)?)))
+    }
 }
 
 /// g ← g + scale·Σₖ Fₖ (θ − θ*ₖ): a launch for the first terms of all tensors, one for the second ones, and so on.

@@ -36,9 +36,35 @@ pub struct Quadratic {
 }
 
 pub(super) fn quadratic_penalty(theta: &Tensor, terms: &[Quadratic]) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if theta.device().is_cuda() {
+        return quadratic_penalty_all(&[theta], &[terms]);
+    }
     let terms = checked("quadratic_penalty", theta, terms)?;
     let op = Penalty { terms, with_gradient: theta.track_op(), gradient: Mutex::new(None) };
     Ok(theta.contiguous()?.apply_op1(op)?)
+}
+
+/// The sum of the penalties of many parameters.
+pub(super) fn quadratic_penalty_all(thetas: &[&Tensor], terms: &[&[Quadratic]]) -> Result<Tensor> {
+    const NAME: &str = "quadratic_penalty";
+    check_terms(NAME, thetas, terms)?;
+    let Some(first) = thetas.first() else {
+        return Err(Error::invalid(
+            NAME,
+            "no parameters were given, so that the dtype of a sum is not known",
+        ));
+    };
+    #[cfg(feature = "cuda")]
+    if first.device().is_cuda() {
+        let terms = thetas.iter().zip(terms).map(|(theta, terms)| checked(NAME, theta, terms));
+        return cuda::penalty(thetas, terms.collect::<Result<_>>()?);
+    }
+    let mut sum = quadratic_penalty(first, terms[0])?;
+    for (theta, terms) in thetas.iter().zip(terms).skip(1) {
+        sum = (sum + quadratic_penalty(theta, terms)?)?;
+    }
+    Ok(sum)
 }
 
 /// g ← g + scale·Σₖ Fₖ (θ − θ*ₖ) in place.
@@ -50,10 +76,7 @@ pub(super) fn add_gradient(
 ) -> Result<()> {
     const NAME: &str = "add_penalty_gradient";
     check_lists(NAME, gradients, &[thetas])?;
-    if terms.len() != thetas.len() {
-        let (expected, got) = (thetas.len(), terms.len());
-        return Err(Error::mismatch(NAME, format!("terms of {expected} tensors"), got.to_string()));
-    }
+    check_terms(NAME, thetas, terms)?;
     let terms = thetas.iter().zip(terms).map(|(theta, terms)| checked(NAME, theta, terms));
     let terms = terms.collect::<Result<Vec<_>>>()?;
     #[cfg(feature = "cuda")]
@@ -66,6 +89,14 @@ pub(super) fn add_gradient(
         }
     }
     Ok(())
+}
+
+fn check_terms(op: &'static str, thetas: &[&Tensor], terms: &[&[Quadratic]]) -> Result<()> {
+    if terms.len() == thetas.len() {
+        return Ok(());
+    }
+    let (expected, got) = (thetas.len(), terms.len());
+    Err(Error::mismatch(op, format!("terms of {expected} tensors"), got.to_string()))
 }
 
 /// The terms, contiguous, if they fit a parameter.
@@ -132,35 +163,24 @@ impl CustomOp1 for Penalty {
         Ok((value, Shape::from(())))
     }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        theta: &candle_core::CudaStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        for_float!("quadratic_penalty", theta, T => {
-            let (value, gradient) = cuda::penalty::<T>(theta, layout, &self.terms, self.with_gradient)?;
-            *self.gradient.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = gradient;
-            Ok((value, Shape::from(())))
-        })
-    }
-
     fn bwd(&self, theta: &Tensor, _penalty: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         if super::second_order() {
-            let mut sum = theta.zeros_like()?;
-            for term in &self.terms {
-                sum = (sum + ((theta - &term.anchor)? * &term.importance)?)?;
-            }
-            return Ok(Some(sum.broadcast_mul(grad)?));
+            return differentiable(theta, &self.terms, grad).map(Some);
         }
         let gradient = self.gradient.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(gradient) = gradient.as_ref() else {
             candle_core::bail!("quadratic_penalty: the forward pass left no gradient");
         };
-        if !grad.device().is_cpu() {
-            return Ok(Some(gradient.broadcast_mul(grad)?)); // not read back
-        }
         let scale = grad.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         Ok(Some(if scale == 1.0 { gradient.clone() } else { (gradient * scale)? }))
     }
+}
+
+/// The gradient from candle's operations, so that it can be differentiated again.
+fn differentiable(theta: &Tensor, terms: &[Quadratic], grad: &Tensor) -> candle_core::Result<Tensor> {
+    let mut sum = theta.zeros_like()?;
+    for term in terms {
+        sum = (sum + ((theta - &term.anchor)? * &term.importance)?)?;
+    }
+    sum.broadcast_mul(grad)
 }

@@ -122,3 +122,22 @@ fn what_does_not_fit_changes_nothing() {
     assert!(add(&[&gradient], &[&theta], &[&tracked]).contains("detach"));
     assert_close(&gradient, &theta, 0.0);
 }
+
+#[test]
+fn of_all_parameters_it_is_the_sum() {
+    let thetas =
+        [normal(&[3, 5], DType::F64, 1), normal(&[4], DType::F64, 2), normal(&[2, 2], DType::F64, 3)];
+    let terms = [bowls(&[3, 5], DType::F64, 2), bowls(&[4], DType::F64, 1), Vec::new()];
+    let all: Vec<&Tensor> = thetas.iter().map(Var::as_tensor).collect();
+    let of_each: Vec<&[Quadratic]> = terms.iter().map(Vec::as_slice).collect();
+    let sum = (thetas[0].quadratic_penalty(&terms[0]).unwrap()
+        + thetas[1].quadratic_penalty(&terms[1]).unwrap())
+    .unwrap();
+    assert_close(&Tensor::quadratic_penalty_all(&all, &of_each).unwrap(), &sum, 1e-14);
+    assert_gradients(&[&thetas[0], &thetas[1], &thetas[2]], || {
+        Tensor::quadratic_penalty_all(&all, &of_each).unwrap()
+    });
+    let error = Tensor::quadratic_penalty_all(&all, &of_each[..2]).unwrap_err().to_string();
+    assert!(error.contains("terms of 3 tensors"), "{error}");
+    assert!(Tensor::quadratic_penalty_all(&[], &[]).is_err());
+}
