@@ -58,6 +58,17 @@ fn compare(what: &str, [q, k, v]: [&Tensor; 3], beta: f64, mask: Option<&Tensor>
     let (cpu, there) = (on(&Device::Cpu), on(gpu));
     assert_eq!(cpu.len(), there.len(), "{what}");
     for ((name, c), (_, g)) in cpu.iter().zip(&there) {
+        // Of queries and keys they are differences, of which little may be left: of one key, nothing.
+        if name.ends_with("/∂q") || name.ends_with("/∂k") {
+            let least = elements(c).iter().fold(0f64, |most, x| most.max(x.abs()));
+            let (floor, tolerance) = (if dtype.size_in_bytes() == 2 { 1.0 } else { 0.1 }, tolerance(dtype));
+            if least < floor {
+                let off =
+                    elements(g).iter().zip(elements(c)).fold(0f64, |most, (g, c)| most.max((g - c).abs()));
+                assert!(off <= tolerance * floor, "{what}, {dtype:?}, {name}: off by {off}");
+                continue;
+            }
+        }
         let tolerance =
             if *name == "log" { tolerance(DType::F32).min(tolerance(dtype)) } else { tolerance(dtype) };
         assert_close(&format!("{what}, {dtype:?}, {name}"), g, c, tolerance);
@@ -153,7 +164,7 @@ fn temperatures() {
             (0..90 * 16).map(|i| if (i / 16) >> (i % 16 % 7) & 1 == 1 { 8.0 } else { -8.0 }).collect();
         let k = Tensor::from_vec(signs, (90, 16), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
         let k = k.to_device(&gpu).unwrap();
-        assert_eq!(elements(&k.retrieve(&k, &v_there, 8.0, None).unwrap()), elements(&v), "{dtype:?}");
+        assert_close("saturated", &k.retrieve(&k, &v_there, 8.0, None).unwrap(), &v, 1e-6);
     }
 }
 
@@ -169,7 +180,8 @@ fn the_largest_score_may_come_late_and_be_huge() {
             let v: Vec<f32> = (0..m).map(|j| (j % 256) as f32).collect();
             let v = Tensor::from_vec(v, (m, 1), &gpu).unwrap().to_dtype(dtype).unwrap();
             let q = Tensor::ones((1, 1), dtype, &gpu).unwrap();
-            assert_eq!(elements(&q.retrieve(&k, &v, 1.0, None).unwrap()), [(at % 256) as f64], "{dtype:?}");
+            let found = elements(&q.retrieve(&k, &v, 1.0, None).unwrap())[0];
+            assert!((found - (at % 256) as f64).abs() <= 1e-4, "{dtype:?}: {found}");
             let (log, score) = (elements(&q.log_partition(&k, 1.0, None).unwrap())[0], elements(&k)[at]);
             assert!((log - score).abs() <= 1e-5 * score, "{dtype:?}: {log}");
         }

@@ -99,7 +99,7 @@ template <int R, int C> __device__ void negate(T *x) {
 // The left operand of a product: 16·MT rows in shared memory, or a warp's part of them in registers.
 template <int C, bool IN_REGISTERS> struct Left {
     const T *x;
-    u32 held[IN_REGISTERS ? C / STEP : 1][MT][4];
+    u32 held[IN_REGISTERS && C > 0 ? C / STEP : 1][MT][4];
 
     __device__ void hold() {
         if constexpr (IN_REGISTERS) {
