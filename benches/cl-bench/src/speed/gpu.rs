@@ -5,6 +5,8 @@
 //! |---|---|
 //! | large | one tensor of 10⁸ numbers: bytes that must be read and written, over the time, over what a copy reaches |
 //! | small | all parameters of a network of 784-400-400-10: the time of a call |
+//!
+//! And what [retrieval](super::gpu_retrieval) costs, which is bound by arithmetic where queries are many.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,6 +17,7 @@ use cl_core::{AdamStep, Error, Quadratic, Result, SgdStep, TensorOps};
 use serde::Serialize;
 
 use super::Spread;
+use super::gpu_retrieval::{self, Retrieval};
 
 /// Its name on the command line.
 pub const NAME: &str = "gpu-speed";
@@ -64,6 +67,8 @@ pub struct GpuReport {
     pub device: String,
     /// In the order of the table.
     pub cases: Vec<Measured>,
+    /// In the order of theirs; they have peers, and no aims.
+    pub retrieval: Vec<Retrieval>,
 }
 
 impl GpuReport {
@@ -96,7 +101,7 @@ impl GpuReport {
                 case.gigabytes_per_second(),
             );
         }
-        page
+        page + &gpu_retrieval::table(&self.retrieval)
     }
 
     /// Writes `gpu-speed.md` and `gpu-speed.jsonl` into a folder.
@@ -126,7 +131,8 @@ pub fn run(device: &Device, rounds: usize) -> Result<GpuReport> {
     }
     let small: Vec<usize> = SMALL.windows(2).flat_map(|pair| [pair[0] * pair[1], pair[1]]).collect();
     cases.extend(of_parameters(&small, device, rounds, 200)?.into_iter().skip(1));
-    Ok(GpuReport { device: cl_core::device_name(device)?, cases })
+    let retrieval = gpu_retrieval::run(device, rounds)?;
+    Ok(GpuReport { device: cl_core::device_name(device)?, cases, retrieval })
 }
 
 /// The copy, then the operations, on parameters of these sizes; a round is so many calls.

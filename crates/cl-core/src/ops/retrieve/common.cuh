@@ -1,9 +1,5 @@
 // What the kernels of `retrieve` share. KIND, the type of the operands, is defined before: 0 f16, 1 bf16, 2 f32, 3 f64.
 
-#ifndef KIND
-#define KIND 2
-#endif
-
 #if KIND < 2
 typedef unsigned short T; // the bits: NVRTC has no header for them
 typedef float A;          // what is summed in, and the type of log-sum-exps

@@ -57,9 +57,10 @@ const WIDEST: usize = 256;
 const IN_A_ROW: usize = 1 << 16;
 /// Numbers that the results of parts may take up.
 const ROOM: usize = 1 << 26;
-/// Parts that a problem is cut into at most, and blocks of columns that a part has at least.
+/// Parts that a problem is cut into at most.
 const MOST_SPLITS: usize = 1024;
-const FEWEST_TILES: usize = 4;
+/// What a part costs beside its blocks of columns, in their time: to begin, to write its result and to read it again.
+const OF_A_PART: usize = 4;
 /// Sizes, and blocks of a launch, that a GPU counts to.
 const LARGEST: usize = (1 << 31) - 1;
 /// Rows, columns and threads of a block of plain.cu, and columns of its result.
@@ -84,13 +85,14 @@ enum Pass {
 }
 
 impl Pass {
-    /// KEYS, NEED1 and NEED2 of the kernels.
+    /// FORWARD, KEYS, NEED1 and NEED2 of the kernels.
     fn definitions(self) -> String {
-        let (keys, one, two) = match self {
-            Self::Forward | Self::OfQueries => (0, 1, 0),
-            Self::OfKeys { k, v } => (1, u32::from(k), u32::from(v)),
+        let (forward, keys, one, two) = match self {
+            Self::Forward => (1, 0, 0, 0),
+            Self::OfQueries => (0, 0, 1, 0),
+            Self::OfKeys { k, v } => (0, 1, u32::from(k), u32::from(v)),
         };
-        format!("KEYS={keys} NEED1={one} NEED2={two}")
+        format!("FORWARD={forward} KEYS={keys} NEED1={one} NEED2={two}")
     }
 }
 
@@ -457,20 +459,19 @@ struct Parts {
     second: Tensor,
 }
 
-/// How many parts to cut `tiles` blocks of columns into, where there are `blocks` of rows, and `at_a_time` run at a time: so that
-/// no multiprocessor waits long for the others.
+/// How many parts to cut `tiles` blocks of columns into, where there are `blocks` of rows and `at_a_time` run at a time: those with
+/// which the last multiprocessor is done first. Candidates fill it once, twice and so on.
 fn splits(blocks: usize, tiles: usize, at_a_time: usize) -> usize {
-    if blocks == 0 || blocks >= 4 * at_a_time {
+    if blocks == 0 || tiles == 0 {
         return 1;
     }
-    let most = (tiles / FEWEST_TILES).clamp(1, MOST_SPLITS).min((4 * at_a_time).div_ceil(blocks));
-    let busy = |splits: usize| {
+    let time = |splits: usize| {
         let of_each = tiles.div_ceil(splits);
-        let waves = (blocks * tiles.div_ceil(of_each)).div_ceil(at_a_time);
-        (blocks * tiles) as f64 / (waves * at_a_time * of_each) as f64
+        (blocks * tiles.div_ceil(of_each)).div_ceil(at_a_time) * (of_each + OF_A_PART)
     };
-    let best = (1..=most).map(busy).fold(0.0, f64::max);
-    (1..=most).find(|&splits| busy(splits) >= 0.9 * best).unwrap_or(1)
+    let most = tiles.min(MOST_SPLITS);
+    let candidates = (1..=4).map(|waves| (waves * at_a_time / blocks).clamp(1, most));
+    std::iter::once(1).chain(candidates).min_by_key(|&splits| (time(splits), splits)).unwrap_or(1)
 }
 
 /// The result or L, and L into the operation.
@@ -600,4 +601,20 @@ pub(super) fn backward(
         }
     }
     Ok((gq, gk, gv))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One query over 2²² keys fills the card once; many queries are not cut; what is too short to be worth it is not cut either.
+    #[test]
+    fn parts_fill_a_card() {
+        assert_eq!(splits(1, 65_536, 396), 396);
+        assert_eq!(splits(32, 256, 264), 8);
+        assert_eq!(splits(264, 1000, 264), 1);
+        assert_eq!(splits(5000, 1000, 264), 1);
+        assert_eq!(splits(1, 1, 264), 1);
+        assert_eq!((splits(0, 10, 264), splits(10, 0, 264)), (1, 1));
+    }
 }

@@ -9,23 +9,9 @@
 // of two of 11 bits, and what is left out is the product of the small ones, 2⁻²² of the whole.
 //
 // Defined before: KIND; D and V, how wide keys and values are, filled with zeros to a multiple of 16 (V 0 for none); MT, WM, WN,
-// warps over rows and columns; BN; MASK, whether there is one; STAGES of blocks on the way; HELD, whether the left operand stays in registers; KEYS, whether
-// rows are keys; NEED1 and NEED2, which gradients are wanted: those of D columns, and of V.
-
-#ifndef D
-#define D 64
-#define V 64
-#define MT 1
-#define WM 4
-#define WN 1
-#define BN 32
-#define STAGES 2
-#define HELD 0
-#define MASK 0
-#define KEYS 0
-#define NEED1 1
-#define NEED2 0
-#endif
+// warps over rows and columns; BN; STAGES, blocks of columns that are in shared memory; HELD, whether the left operand stays in
+// registers; MASK, whether there is one; FORWARD, which pass it is; and of the backward pass KEYS, whether rows are keys; NEED1
+// and NEED2, which gradients are wanted: those of D columns, and of V.
 
 constexpr int BLOCK = 32 * WM * WN;
 constexpr int ROWS = 16 * MT * WM;
@@ -312,7 +298,7 @@ __device__ void store(To *to, u32 width, const S &sums, int r, A factor) {
         }
 }
 
-#if KEYS == 0
+#if FORWARD
 
 extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_forward(Problem p) {
     extern __shared__ __align__(16) unsigned char memory[];
@@ -403,7 +389,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_forward(Problem p) 
         }
 }
 
-#endif
+#else
 
 // ∂Q, or ∂K and ∂V: rows x with their gradients of the result or values z, over columns y with theirs.
 extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_backward(Problem p) {
@@ -523,3 +509,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_backward(Problem p)
             }
         }
 }
+
+#endif

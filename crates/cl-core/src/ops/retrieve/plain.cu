@@ -2,14 +2,8 @@
 // layout as there, but operands pass through shared memory a few columns at a time, in the type that is summed in, and a block
 // makes COLUMNS columns of a result.
 //
-// Defined before: KIND; KEYS, whether rows are keys; NEED1 or NEED2, which gradient is wanted: the one of the width of keys, or
+// Defined before: KIND; FORWARD, which pass it is; and of the backward pass KEYS, whether rows are keys; NEED1 or NEED2, which gradient is wanted: the one of the width of keys, or
 // that of values.
-
-#ifndef KEYS
-#define KEYS 0
-#define NEED1 1
-#define NEED2 0
-#endif
 
 constexpr int BLOCK = 128, ROWS = 64, BN = 32, NC = BN / 8, DEPTH = 32, COLUMNS = 64;
 
@@ -90,7 +84,7 @@ __device__ void store(To *to, u32 width, u32 from, const A (&sums)[COLUMNS / 8][
         }
 }
 
-#if KEYS == 0 && NEED1 == 1
+#if FORWARD
 
 extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_forward(Problem p) {
     __shared__ Room room;
@@ -141,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_forward(Problem p) 
     }
 }
 
-#endif
+#else
 
 // ∂Q, ∂K or ∂V: as that of kernel.cu.
 extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_backward(Problem p) {
@@ -190,3 +184,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_backward(Problem p)
         else store((T *)whole + row * width, width, column, sums, r, factor);
     }
 }
+
+#endif
