@@ -12,13 +12,15 @@ const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
 /// Compiles all of them, and says which do not.
 pub fn main() -> Result<ExitCode> {
     let mut wrong = 0;
-    for kernels in ALL {
+    let variants =
+        ALL.iter().flat_map(|kernels| kernels.variants.iter().map(move |variant| (kernels, variant)));
+    for (kernels, variant) in variants {
         for arch in ARCHITECTURES {
-            match compile(kernels, arch)? {
-                Ok(entries) => println!("{:<20} {arch}  {entries} kernels", kernels.name),
+            match compile(kernels, variant, arch)? {
+                Ok(entries) => println!("{:<20} {arch}  {entries} kernels  {variant}", kernels.name),
                 Err(log) => {
                     wrong += 1;
-                    eprintln!("{} {arch}: does not compile\n{log}", kernels.name);
+                    eprintln!("{} {arch} {variant}: does not compile\n{log}", kernels.name);
                 }
             }
         }
@@ -27,12 +29,12 @@ pub fn main() -> Result<ExitCode> {
 }
 
 /// How many kernels came of it, or what the compiler says against it.
-fn compile(kernels: &Kernels, arch: &str) -> Result<std::result::Result<usize, String>> {
+fn compile(kernels: &Kernels, variant: &str, arch: &str) -> Result<std::result::Result<usize, String>> {
     let mut options: Vec<String> = OPTIONS.iter().map(|option| (*option).to_owned()).collect();
     options.push(format!("--gpu-architecture={arch}"));
     let options =
         CompileOptions { options, name: Some(format!("{}.cu", kernels.name)), ..CompileOptions::default() };
-    let source = kernels.source();
+    let source = kernels.source(variant);
     // Where the library is missing, cudarc panics.
     let compiled = std::panic::catch_unwind(|| compile_ptx_with_opts(&source, options)).map_err(|_| {
         anyhow!("libnvrtc, CUDA's compiler, cannot be loaded: its folder must be in LD_LIBRARY_PATH")

@@ -80,7 +80,7 @@ pub fn on_gpu(device: &str, args: &Args, out: Option<PathBuf>, check: bool) -> R
         None => bail!(
             "{} has no case {name:?}: it has {}",
             gpu::NAME,
-            gpu::Part::ALL.map(gpu::Part::name).join(" and ")
+            gpu::Part::ALL.map(gpu::Part::name).join(", ")
         ),
     };
     let mut parts = args.cases.iter().map(part).collect::<Result<Vec<_>>>()?;

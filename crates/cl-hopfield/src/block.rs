@@ -5,7 +5,7 @@ use cl_core::{Error, Result};
 
 use crate::Id;
 
-/// Patterns of one width, f32 on the CPU, in no order: what is taken out gives its place to the last.
+/// Patterns of one width, of one dtype and on one device, in no order: what is taken out gives its place to the last.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// (room, width); the first rows are taken.
@@ -15,13 +15,13 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    pub fn with_room(width: usize, room: usize) -> Result<Self> {
-        Ok(Self { rows: Tensor::zeros((room.max(1), width), DType::F32, &Device::Cpu)?, ids: Vec::new() })
+    pub fn with_room(width: usize, room: usize, dtype: DType, device: &Device) -> Result<Self> {
+        Ok(Self { rows: Tensor::zeros((room.max(1), width), dtype, device)?, ids: Vec::new() })
     }
 
     /// Of these rows (m, width), as many as there are names.
     pub fn of(rows: &Tensor, ids: Vec<Id>) -> Result<Self> {
-        let mut block = Self::with_room(rows.dim(1)?, ids.len())?;
+        let mut block = Self::with_room(rows.dim(1)?, ids.len(), rows.dtype(), rows.device())?;
         if !ids.is_empty() {
             block.rows.slice_set(&rows.contiguous()?, 0, 0)?;
         }
@@ -46,25 +46,43 @@ impl Block {
         Ok(self.rows.narrow(0, 0, self.len())?)
     }
 
-    pub fn get(&self, at: usize) -> Result<Vec<f32>> {
-        Ok(self.rows.get(at)?.to_vec1()?)
+    pub fn dtype(&self) -> DType {
+        self.rows.dtype()
     }
 
-    /// Adds a row (1, width). Where there is no room left, all move to twice as much.
+    pub fn device(&self) -> &Device {
+        self.rows.device()
+    }
+
+    pub fn get(&self, at: usize) -> Result<Vec<f32>> {
+        Ok(self.rows.get(at)?.to_dtype(DType::F32)?.to_vec1()?)
+    }
+
+    /// Adds a row (1, width), of any dtype and from any device.
     pub fn push(&mut self, id: Id, row: &Tensor) -> Result<()> {
-        if self.len() == self.rows.dim(0)? {
-            let more = Tensor::zeros((2 * self.len(), self.width()), DType::F32, &Device::Cpu)?;
+        self.extend(&[id], row)
+    }
+
+    /// Adds rows (m, width), as many as there are names, of any dtype and from any device. Where there is no room left, all move
+    /// to twice as much.
+    pub fn extend(&mut self, ids: &[Id], rows: &Tensor) -> Result<()> {
+        let all = self.len() + ids.len();
+        if all > self.rows.dim(0)? {
+            let more = Tensor::zeros((all.max(2 * self.len()), self.width()), self.dtype(), self.device())?;
             more.slice_set(&self.rows, 0, 0)?;
             self.rows = more;
         }
-        self.rows.slice_set(row, 0, self.len())?;
-        self.ids.push(id);
+        if !ids.is_empty() {
+            self.set(self.len(), rows)?;
+        }
+        self.ids.extend(ids);
         Ok(())
     }
 
-    /// Puts another row (1, width) in the place of one.
+    /// Puts rows (.., width), of any dtype and from any device, in the places from `at` on.
     pub fn set(&self, at: usize, row: &Tensor) -> Result<()> {
-        Ok(self.rows.slice_set(row, 0, at)?)
+        let row = row.to_dtype(self.dtype())?.to_device(self.device())?.contiguous()?;
+        Ok(self.rows.slice_set(&row, 0, at)?)
     }
 
     /// Takes a row out; says which one lies in its place now.
@@ -79,7 +97,7 @@ impl Block {
     }
 }
 
-/// A pattern as a row (1, width).
+/// A pattern as a row (1, width), f32 on the CPU.
 pub(crate) fn row(pattern: &[f32], width: usize) -> Result<Tensor> {
     if pattern.len() != width {
         return Err(Error::mismatch("store", format!("{width} numbers"), pattern.len().to_string()));
@@ -88,6 +106,17 @@ pub(crate) fn row(pattern: &[f32], width: usize) -> Result<Tensor> {
         return Err(Error::invalid("pattern", format!("number {at} is {}", pattern[at])));
     }
     Ok(Tensor::from_slice(pattern, (1, width), &Device::Cpu)?)
+}
+
+/// Patterns (m, width) to be stored, detached and f32.
+pub(crate) fn rows(patterns: &Tensor, width: usize) -> Result<Tensor> {
+    queries_of(patterns, width)?;
+    let patterns = patterns.detach().to_dtype(DType::F32)?.contiguous()?;
+    if let Some(at) = patterns.flatten_all()?.to_vec1::<f32>()?.iter().position(|x| !x.is_finite()) {
+        let why = format!("number {} of row {} is not finite", at % width, at / width);
+        return Err(Error::invalid("patterns", why));
+    }
+    Ok(patterns)
 }
 
 /// The error for a name that nothing is stored under.

@@ -1,5 +1,5 @@
 //! The continuous Hopfield network (Ramsauer et al. 2021): patterns and states are real numbers, and one update is
-//! attention. All on plain tensors: patterns (m, d), states (n, d), f32 or f64.
+//! attention. All on plain tensors: patterns (m, d), states (n, d), f32 or f64, or f16 and bf16 to retrieve from.
 //!
 //! ξ ← softmax(β ξXᵀ) X takes a state to the pattern it is near, where β is large for how far the patterns lie apart; where it
 //! is small, to a mean of several. Whether a pattern is found depends on β, on the lengths of the patterns and on how they lie:
@@ -45,6 +45,41 @@ pub struct Retrieved {
 pub fn retrieve(queries: &Tensor, patterns: &Tensor, beta: f64, steps: Steps) -> Result<Retrieved> {
     check(beta)?;
     settle(queries, steps, |state| state.retrieve(patterns, patterns, beta, None))
+}
+
+/// [`retrieve`] among the patterns of all `parts` (m, d), of which one at a time is brought to where the queries are: for more
+/// patterns than the memory of a GPU holds. The same to rounding: with Lᶜ = ln Σ exp(β ξᵀx) over a part and vᶜ what is retrieved from
+/// it, all of them give Σ softmax(L)ᶜ vᶜ. Differentiable in the queries; what is recorded for it holds every part that was brought, so
+/// detach them where no gradient is wanted.
+///
+/// # Errors
+/// As [`retrieve`].
+pub fn retrieve_in_parts(queries: &Tensor, parts: &[Tensor], beta: f64, steps: Steps) -> Result<Retrieved> {
+    check(beta)?;
+    settle(queries, steps, |state| {
+        let mut all: Option<(Tensor, Tensor)> = None;
+        for part in parts.iter().filter(|part| part.elem_count() > 0) {
+            let part = part.to_device(state.device())?;
+            let (found, log) = state.retrieve_with_log_partition(&part, &part, beta, None)?;
+            let found = found.to_dtype(log.dtype())?;
+            all = Some(match all {
+                None => (found, log),
+                Some(before) => merged(before, (found, log))?,
+            });
+        }
+        let (found, _) = all.ok_or_else(|| Error::invalid("patterns", "there are none"))?;
+        Ok(found.to_dtype(queries.dtype())?)
+    })
+}
+
+/// What is retrieved (n, d) from two parts together, and its log-sum-exp (n), of those of each.
+fn merged((v, log): (Tensor, Tensor), (other, other_log): (Tensor, Tensor)) -> Result<(Tensor, Tensor)> {
+    let top = log.maximum(&other_log)?.detach();
+    let (weight, other_weight) = ((log - &top)?.exp()?, (other_log - &top)?.exp()?);
+    let sum = (&weight + &other_weight)?;
+    let share = |weight: Tensor| (weight / &sum)?.unsqueeze(1);
+    let found = (v.broadcast_mul(&share(weight)?)? + other.broadcast_mul(&share(other_weight)?)?)?;
+    Ok((found, (top + sum.log()?)?))
 }
 
 /// Updates states (n, d) as often as `steps` says.

@@ -3,23 +3,25 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Block, keep_nearest, not_stored, queries_of, row};
+use crate::block::{Block, keep_nearest, not_stored, queries_of, row, rows};
 use crate::continuous::{self, Retrieved, Steps};
 
 /// What a stored pattern is called; it is never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Id(pub(crate) u64);
 
-/// Patterns of one width, f32 on the CPU, that are stored, overwritten and forgotten one by one, and are retrieved from as from a
-/// plain tensor of them: all of them take part, however many there are. Where that takes too long, an
+/// Patterns of one width that are stored, overwritten and forgotten one by one, and are retrieved from as from a plain tensor of
+/// them: all of them take part, however many there are. Where that takes too long, an
 /// [`IndexedStore`](crate::IndexedStore) looks at some of them.
 ///
-/// They lie in one block of memory, in no order: what is forgotten gives its place to the last.
+/// They lie in one block of memory, in no order: what is forgotten gives its place to the last. They are f32 on the CPU, or of the
+/// dtype and on the device that [`on`](Self::on) is given: half precision takes half the memory. Where a GPU cannot hold them all,
+/// keep them on the CPU: [`retrieve`](Self::retrieve) takes queries on a GPU and brings the patterns there part by part.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -43,7 +45,12 @@ pub struct Store {
     row_of: HashMap<Id, usize>,
     /// What the next one is called.
     next: u64,
+    /// Of patterns that are brought to another device at a time.
+    bytes: usize,
 }
+
+/// Bytes of patterns that are brought to another device at a time, if nothing else is said.
+const BYTES: usize = 256 << 20;
 
 /// What is saved of a [`Store`].
 #[derive(Serialize, Deserialize)]
@@ -70,10 +77,39 @@ impl Store {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_room(width: usize, room: usize) -> Result<Self> {
+        Self::on(&Device::Cpu, DType::F32, width, room)
+    }
+
+    /// The same of another dtype, on any device: f32, f64, f16 or bf16, to which patterns are rounded when they are stored.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and for other dtypes.
+    pub fn on(device: &Device, dtype: DType, width: usize, room: usize) -> Result<Self> {
         if width == 0 {
             return Err(Error::invalid("width", "patterns of 0 numbers cannot be told apart"));
         }
-        Ok(Self { patterns: Block::with_room(width, room)?, row_of: HashMap::new(), next: 0 })
+        if !matches!(dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16) {
+            return Err(Error::mismatch("store", "F32, F64, F16 or BF16", format!("{dtype:?}")));
+        }
+        let patterns = Block::with_room(width, room, dtype, device)?;
+        Ok(Self { patterns, row_of: HashMap::new(), next: 0, bytes: BYTES })
+    }
+
+    /// With at most so many bytes of patterns at a time on the device of queries that are not where the patterns are, at least one
+    /// pattern. 256 MiB without.
+    #[must_use]
+    pub fn with_device_bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// The same patterns under the same names on another device.
+    ///
+    /// # Errors
+    /// candle's own.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let (rows, ids) = self.patterns()?;
+        let patterns = Block::of(&rows.to_device(device)?, ids.to_vec())?;
+        Ok(Self { patterns, row_of: self.row_of.clone(), next: self.next, bytes: self.bytes })
     }
 
     /// How many patterns there are.
@@ -113,6 +149,19 @@ impl Store {
         Ok(id)
     }
 
+    /// Stores all rows of `patterns` (m, width), of any dtype and from any device: faster than one by one.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn insert_all(&mut self, patterns: &Tensor) -> Result<Vec<Id>> {
+        let rows = rows(patterns, self.width())?;
+        let ids: Vec<Id> = (self.next..).take(rows.dim(0)?).map(Id).collect();
+        self.row_of.extend(ids.iter().copied().zip(self.len()..));
+        self.next += ids.len() as u64;
+        self.patterns.extend(&ids, &rows)?;
+        Ok(ids)
+    }
+
     /// Puts another pattern in the place of one.
     ///
     /// # Errors
@@ -143,7 +192,9 @@ impl Store {
         self.patterns.get(self.place(id)?)
     }
 
-    /// From `queries` (n, width) on among all that is stored: [`continuous::retrieve`].
+    /// From `queries` (n, width), of the dtype of the patterns, on among all that is stored: [`continuous::retrieve`]. Where they
+    /// are on another device, parts of the patterns follow them there one after the other, for every step:
+    /// [`continuous::retrieve_in_parts`].
     ///
     /// # Errors
     /// As there.
@@ -151,7 +202,14 @@ impl Store {
         if self.is_empty() {
             return Err(Error::invalid("store", "there is nothing in it to retrieve"));
         }
-        continuous::retrieve(queries, &self.patterns()?.0, beta, steps)
+        let patterns = self.patterns()?.0;
+        if patterns.device().same_device(queries.device()) {
+            return continuous::retrieve(queries, &patterns, beta, steps);
+        }
+        let rows = (self.bytes / (self.width() * patterns.dtype().size_in_bytes())).max(1);
+        let part = |from| patterns.narrow(0, from, rows.min(self.len() - from));
+        let parts = (0..self.len()).step_by(rows).map(part).collect::<candle_core::Result<Vec<_>>>()?;
+        continuous::retrieve_in_parts(queries, &parts, beta, steps)
     }
 
     /// The `k` patterns whose product with each of `queries` (n, width) is largest, or all where there are fewer, the largest first,
@@ -164,8 +222,9 @@ impl Store {
         const BLOCK: usize = 4096;
         let mut best: Vec<Vec<(Id, f32)>> = vec![Vec::new(); queries_of(queries, self.width())?];
         let (rows, ids) = self.patterns()?;
+        let queries = queries.to_device(rows.device())?.to_dtype(DType::F32)?;
         for from in (0..self.len()).step_by(BLOCK) {
-            let rows = rows.narrow(0, from, BLOCK.min(self.len() - from))?;
+            let rows = rows.narrow(0, from, BLOCK.min(self.len() - from))?.to_dtype(DType::F32)?;
             let products = queries.matmul(&rows.t()?)?.to_vec2::<f32>()?;
             for (best, products) in best.iter_mut().zip(products) {
                 best.extend(ids[from..].iter().copied().zip(products));
@@ -175,17 +234,19 @@ impl Store {
         Ok(best)
     }
 
-    /// Writes it to a file, whole or not at all.
+    /// Writes it to a file, whole or not at all; half precision as f32, which holds it exactly.
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let (rows, ids) = self.patterns()?;
+        let dtype = if rows.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let rows = rows.to_device(&Device::Cpu)?.to_dtype(dtype)?;
         let saved = Saved { rows: rows.copy()?, ids: ids.to_vec(), next: self.next };
         snapshot::save(path, KIND, &saved)
     }
 
-    /// One that was [saved](Self::save).
+    /// One that was [saved](Self::save), on the CPU.
     ///
     /// # Errors
     /// A file that cannot be read, or holds something else.
@@ -194,7 +255,7 @@ impl Store {
         let Saved { rows, ids, next } = snapshot::load(path, KIND)?;
         let row_of: HashMap<Id, usize> = ids.iter().copied().zip(0..).collect();
         let (held, width) = rows.dims2().map_err(|_| Error::format(path, "its patterns are no matrix"))?;
-        if rows.dtype() != DType::F32
+        if !matches!(rows.dtype(), DType::F32 | DType::F64)
             || width == 0
             || held != ids.len()
             || row_of.len() != held
@@ -202,7 +263,7 @@ impl Store {
         {
             return Err(Error::format(path, "its patterns and their names do not fit together"));
         }
-        Ok(Self { patterns: Block::of(&rows, ids)?, row_of, next })
+        Ok(Self { patterns: Block::of(&rows, ids)?, row_of, next, bytes: BYTES })
     }
 
     fn place(&self, id: Id) -> Result<usize> {

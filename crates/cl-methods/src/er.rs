@@ -1,6 +1,6 @@
 //! Experience replay: every step is taken on the new task and on a memory of the old ones.
 
-use candle_core::{Module, Tensor};
+use candle_core::Tensor;
 use cl_core::{Result, TensorOps};
 use cl_data::{Samples, Task};
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@
 //! | large | one tensor of 10⁸ numbers: bytes that must be read and written, over the time, over what a copy reaches |
 //! | small | all parameters of a network of 784-400-400-10: the time of a call |
 //! | replay | a prioritized memory of 2²² rows of 84 numbers: 4096 of them drawn and gathered, given new priorities, added |
+//! | [retrieval](super::gpu_retrieval) | which is bound by arithmetic where queries are many |
 //!
 //! `replay` is also measured on the CPU.
 
@@ -20,6 +21,7 @@ use rand::Rng as _;
 use serde::Serialize;
 
 use super::Spread;
+use super::gpu_retrieval::{self, Retrieval};
 
 /// Its name on the command line.
 pub const NAME: &str = "gpu-speed";
@@ -44,17 +46,20 @@ pub enum Part {
     Parameters,
     /// Of a replay memory.
     Replay,
+    /// Of retrieval, which needs a GPU.
+    Retrieval,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Parameters, Self::Replay];
+    pub const ALL: [Self; 3] = [Self::Parameters, Self::Replay, Self::Retrieval];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Parameters => "parameters",
             Self::Replay => "replay",
+            Self::Retrieval => "retrieval",
         }
     }
 }
@@ -95,6 +100,8 @@ pub struct GpuReport {
     pub device: String,
     /// In the order of the table.
     pub cases: Vec<Measured>,
+    /// In the order of theirs; they have peers, and no aims.
+    pub retrieval: Vec<Retrieval>,
 }
 
 impl GpuReport {
@@ -127,7 +134,7 @@ impl GpuReport {
                 case.gigabytes_per_second(),
             );
         }
-        page
+        if self.retrieval.is_empty() { page } else { page + &gpu_retrieval::table(&self.retrieval) }
     }
 
     /// Writes `gpu-speed.md` and `gpu-speed.jsonl` into a folder.
@@ -168,7 +175,11 @@ pub fn run(device: &Device, parts: &[Part], rounds: usize) -> Result<GpuReport> 
             cases.push(Measured { microseconds: aim, ..case });
         }
     }
-    Ok(GpuReport { device: cl_core::device_name(device)?, cases })
+    let retrieval = match parts.contains(&Part::Retrieval) {
+        true => gpu_retrieval::run(device, rounds)?,
+        false => Vec::new(),
+    };
+    Ok(GpuReport { device: cl_core::device_name(device)?, cases, retrieval })
 }
 
 /// A memory of `capacity` rows of `width` f32 that is full, with random priorities: batches of `n` drawn and gathered, given

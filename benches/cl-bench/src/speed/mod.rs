@@ -12,13 +12,14 @@
 //! | [`DNC`], `cargo xtask bench dnc-speed` | training steps of a differentiable neural computer, beside the package `dnc` |
 //! | [`REPLAY`], `cargo xtask bench replay-speed` | what a replay buffer does, beside the libraries of reinforcement learning |
 //!
-//! [`gpu`] is none: it has no peers, and measures wall time.
+//! [`gpu`] is none: its peers are programs of their own, and it measures wall time.
 //!
 //! A contest is data: our cases, the peers, what is compared with what, and what we mean to reach. The
 //! peers' side is in `benches/peers/`.
 
 pub mod dnc;
 pub mod gpu;
+pub mod gpu_retrieval;
 mod machine;
 mod measure;
 pub mod memory;

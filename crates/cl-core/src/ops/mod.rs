@@ -85,17 +85,31 @@ pub trait TensorOps: Sized {
     /// softmax(β·self·keysᵀ + mask)·values, with no matrix of queries × keys: `self` (.., n, d), `keys` (.., m, d) and `values`
     /// (.., m, v), of each batch or shared by all (m, ..) → (.., n, v). `mask` (.., n, m), its leading dimensions 1 or left out
     /// where all share it, is added to the scores: −∞ hides a key, and a query that sees none gets zeros. Differentiable but in
-    /// the mask.
+    /// the mask. f16 and bf16 too, summed in f32.
     ///
     /// # Errors
     /// Shapes or dtypes that do not fit, no keys, a β that is not finite.
     fn retrieve(&self, keys: &Self, values: &Self, beta: f64, mask: Option<&Self>) -> Result<Self>;
 
-    /// The log-sum-exp ln Σⱼ exp(β·selfᵢ·keysⱼ + maskᵢⱼ), as [`retrieve`](Self::retrieve) has them: (.., n). Differentiable.
+    /// The log-sum-exp ln Σⱼ exp(β·selfᵢ·keysⱼ + maskᵢⱼ), as [`retrieve`](Self::retrieve) has them: (.., n), in f32 where they are
+    /// f16 or bf16. Differentiable.
     ///
     /// # Errors
     /// As [`retrieve`](Self::retrieve).
     fn log_partition(&self, keys: &Self, beta: f64, mask: Option<&Self>) -> Result<Self>;
+
+    /// [`retrieve`](Self::retrieve) and [`log_partition`](Self::log_partition) of the same, both in one pass. Differentiable, with a
+    /// backward pass for each that is used. Results over parts of the keys are put together by it: Σ exp(L_c − L)·result_c.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    fn retrieve_with_log_partition(
+        &self,
+        keys: &Self,
+        values: &Self,
+        beta: f64,
+        mask: Option<&Self>,
+    ) -> Result<(Self, Self)>;
 
     /// The DNC's allocation weighting of the usages `self` (.., n): a\[φⱼ\] = (1 − u\[φⱼ\]) ∏_{i<j} u\[φᵢ\], φ the slots in
     /// ascending order of usage. Of the same shape. Differentiable through the values, at usages of 0 and 1 too.
@@ -252,6 +266,16 @@ impl TensorOps for Tensor {
 
     fn log_partition(&self, keys: &Self, beta: f64, mask: Option<&Self>) -> Result<Self> {
         retrieve::log_partition(self, keys, beta, mask)
+    }
+
+    fn retrieve_with_log_partition(
+        &self,
+        keys: &Self,
+        values: &Self,
+        beta: f64,
+        mask: Option<&Self>,
+    ) -> Result<(Self, Self)> {
+        retrieve::retrieve_with_log_partition(self, keys, values, beta, mask)
     }
 
     fn allocation(&self) -> Result<Self> {

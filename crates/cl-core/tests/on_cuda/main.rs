@@ -1,9 +1,10 @@
 //! Every operation gives on a GPU what it gives on the CPU. Skipped, with the reason, where there is no GPU.
 #![allow(clippy::unwrap_used)]
 
+mod half;
 mod memory;
 mod replay;
-mod half;
+mod retrieve;
 mod training;
 
 use candle_core::{DType, Device, Tensor, Var};

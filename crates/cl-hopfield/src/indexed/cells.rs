@@ -31,19 +31,25 @@ impl Means {
     }
 
     /// A single cell, for everything.
-    pub fn one(width: usize) -> Result<Self> {
-        Self::new(Tensor::zeros((1, width), DType::F32, &Device::Cpu)?, 1.0)
+    pub fn one(width: usize, device: &Device) -> Result<Self> {
+        Self::new(Tensor::zeros((1, width), DType::F32, device)?, 1.0)
+    }
+
+    /// Where they are.
+    pub fn device(&self) -> &Device {
+        self.means.device()
     }
 
     /// Of `patterns` (m, width), m at least `cells`: some of them at first, then as often the mean of what is nearest to each.
     pub fn of(patterns: &Tensor, cells: usize, seed: u64) -> Result<Self> {
         let (m, width) = patterns.dims2()?;
         if cells == 1 {
-            return Self::one(width);
+            return Self::one(width, patterns.device());
         }
         let sample = index::sample(&mut rng(seed, &format!("cells of {m}")), m, m.min(SAMPLE * cells));
         let sample: Vec<u32> = sample.into_iter().map(|at| at as u32).collect();
-        let sample = patterns.index_select(&Tensor::from_slice(&sample, sample.len(), &Device::Cpu)?, 0)?;
+        let sample =
+            patterns.index_select(&Tensor::from_slice(&sample, sample.len(), patterns.device())?, 0)?;
         let length = f64::from(sample.sqr()?.sum(1)?.mean_all()?.to_scalar::<f32>()?).sqrt();
         let mut found = Self::new(sample.narrow(0, 0, cells)?.copy()?, length)?;
         let rows = sample.to_vec2::<f32>()?;
@@ -61,7 +67,7 @@ impl Means {
                 let (mean, sum) = (&mut means[cell * width..][..width], &sums[cell * width..][..width]);
                 mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean = (sum / counts[cell] as f64) as f32);
             }
-            found = Self::new(Tensor::from_vec(means, (cells, width), &Device::Cpu)?, length)?;
+            found = Self::new(Tensor::from_vec(means, (cells, width), patterns.device())?, length)?;
         }
         Ok(found)
     }

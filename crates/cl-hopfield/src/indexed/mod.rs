@@ -7,11 +7,11 @@ mod saved;
 
 use std::collections::HashMap;
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use cl_core::{Error, Result, TensorOps};
 
 use crate::Id;
-use crate::block::{Block, keep_nearest, not_stored, queries_of, row};
+use crate::block::{Block, keep_nearest, not_stored, queries_of, row, rows};
 use crate::continuous::{self, Retrieved, Steps};
 use cells::Means;
 
@@ -68,19 +68,28 @@ pub struct IndexedStore {
 const FEW: usize = 1024;
 
 impl IndexedStore {
-    /// An empty one, for patterns of so many numbers; cells are drawn from the seed.
+    /// An empty one on the CPU, for patterns of so many numbers; cells are drawn from the seed.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a width of 0.
     pub fn new(width: usize, seed: u64) -> Result<Self> {
+        Self::on(&Device::Cpu, width, seed)
+    }
+
+    /// The same on a device, where its queries must be. Which cells to look into is decided on the host: the products of queries
+    /// with the means are read back for it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(device: &Device, width: usize, seed: u64) -> Result<Self> {
         if width == 0 {
             return Err(Error::invalid("width", "patterns of 0 numbers cannot be told apart"));
         }
         Ok(Self {
             width,
             seed,
-            cells: vec![Block::with_room(width, 16)?],
-            means: Means::one(width)?,
+            cells: vec![Block::with_room(width, 16, DType::F32, device)?],
+            means: Means::one(width, device)?,
             place_of: HashMap::new(),
             made_for: FEW,
             next: 0,
@@ -112,26 +121,16 @@ impl IndexedStore {
     /// # Errors
     /// [`Error::Mismatch`] for another width, [`Error::Invalid`] for what is not finite; nothing is stored then.
     pub fn insert(&mut self, pattern: &[f32]) -> Result<Id> {
-        let row = row(pattern, self.width)?;
+        let row = row(pattern, self.width)?.to_device(self.means.device())?;
         Ok(self.add(&row)?[0])
     }
 
-    /// Stores all rows of `patterns` (m, width), f32 on the CPU: faster than one by one.
+    /// Stores all rows of `patterns` (m, width), as f32: faster than one by one.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn insert_all(&mut self, patterns: &Tensor) -> Result<Vec<Id>> {
-        queries_of(patterns, self.width)?;
-        if patterns.dtype() != DType::F32 || !patterns.device().is_cpu() {
-            let got = format!("{:?} on {:?}", patterns.dtype(), patterns.device().location());
-            return Err(Error::mismatch("store", "F32 on the CPU", got));
-        }
-        let patterns = patterns.detach().contiguous()?;
-        if let Some(at) = patterns.flatten_all()?.to_vec1::<f32>()?.iter().position(|x| !x.is_finite()) {
-            let why = format!("number {} of row {} is not finite", at % self.width, at / self.width);
-            return Err(Error::invalid("patterns", why));
-        }
-        self.add(&patterns)
+        self.add(&rows(patterns, self.width)?.to_device(self.means.device())?)
     }
 
     /// Puts another pattern in the place of one, under the same name.
@@ -139,7 +138,7 @@ impl IndexedStore {
     /// # Errors
     /// As [`insert`](Self::insert), and for one that is not stored.
     pub fn overwrite(&mut self, id: Id, pattern: &[f32]) -> Result<()> {
-        let row = row(pattern, self.width)?;
+        let row = row(pattern, self.width)?.to_device(self.means.device())?;
         let cell = self.means.nearest(&row)?[0];
         self.remove(id)?;
         self.put(id, cell, &row)
@@ -247,8 +246,9 @@ impl IndexedStore {
                 places[query as usize].push(place);
             }
             count += visit.queries.len() as u32;
-            found.push(states.retrieve(&patterns, &patterns, beta, None)?);
-            logs.push(states.log_partition(&patterns, beta, None)?);
+            let (state, log) = states.retrieve_with_log_partition(&patterns, &patterns, beta, None)?;
+            found.push(state);
+            logs.push(log);
         }
         let each = places[0].len();
         let places = Tensor::from_vec(places.concat(), n * each, states.device())?;
@@ -335,8 +335,9 @@ impl IndexedStore {
         let made_for = m.max(FEW);
         let cells = if m <= FEW { 1 } else { (m as f64).sqrt().ceil() as usize };
         self.means = Means::of(&rows, cells, self.seed)?;
-        self.cells =
-            (0..cells).map(|_| Block::with_room(self.width, made_for / cells)).collect::<Result<_>>()?;
+        self.cells = (0..cells)
+            .map(|_| Block::with_room(self.width, made_for / cells, DType::F32, rows.device()))
+            .collect::<Result<_>>()?;
         self.made_for = made_for;
         for (at, (id, cell)) in ids.into_iter().zip(self.means.nearest(&rows)?).enumerate() {
             self.put(id, cell, &rows.narrow(0, at, 1)?)?;

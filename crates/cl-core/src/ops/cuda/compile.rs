@@ -18,23 +18,36 @@ const CACHE_VARIABLE: &str = "CL_KERNEL_CACHE";
 
 /// The kernel of this name, ready to be launched on this device.
 pub(crate) fn function(device: &CudaDevice, kernels: &Kernels, name: &'static str) -> Result<CudaFunction> {
-    static LOADED: LazyLock<Mutex<HashMap<(DeviceId, &'static str), CudaFunction>>> =
-        LazyLock::new(Mutex::default);
+    variant(device, kernels, "", name)
+}
+
+/// The same, of what these definitions (`Kernels::source`) make of the text.
+pub(crate) fn variant(
+    device: &CudaDevice,
+    kernels: &Kernels,
+    definitions: &str,
+    name: &'static str,
+) -> Result<CudaFunction> {
+    /// By device, kernel and definitions; the last apart, so that looking it up takes no new string.
+    type Loaded = HashMap<(DeviceId, &'static str, &'static str), HashMap<String, CudaFunction>>;
+    static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(function) = loaded.get(&(device.id(), name)) {
+    let known = loaded.entry((device.id(), kernels.name, name)).or_default();
+    if let Some(function) = known.get(definitions) {
         return Ok(function.clone());
     }
     let (major, minor) = device.cuda_stream().context().compute_capability().w()?;
     let arch = format!("compute_{major}{minor}");
-    let ptx = Ptx::of(kernels, &arch);
-    let load = |text: &str| device.get_or_load_custom_func(name, &format!("engram/{}", kernels.name), text);
+    let ptx = Ptx::of(kernels, definitions, &arch);
+    let module = format!("engram/{} {definitions}", kernels.name);
+    let load = |text: &str| device.get_or_load_custom_func(name, &module, text);
     let function = match ptx.kept().map(|kept| load(&kept)) {
         Some(Ok(function)) => function,
         // None is kept, or one that this driver does not take.
         Some(Err(_)) | None => load(&ptx.compile()?)?,
     };
     let function = function.into_cuda_function();
-    loaded.insert((device.id(), name), function.clone());
+    known.insert(definitions.to_owned(), function.clone());
     Ok(function)
 }
 
@@ -46,8 +59,8 @@ struct Ptx<'a> {
 }
 
 impl<'a> Ptx<'a> {
-    fn of(kernels: &'a Kernels, arch: &'a str) -> Self {
-        Self { name: kernels.name, source: kernels.source(), arch }
+    fn of(kernels: &'a Kernels, definitions: &str, arch: &'a str) -> Self {
+        Self { name: kernels.name, source: kernels.source(definitions), arch }
     }
 
     fn compile(&self) -> Result<String> {

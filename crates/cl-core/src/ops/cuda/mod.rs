@@ -21,7 +21,7 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result, Storage, Tensor};
 
 pub(crate) use candle_core::cuda_backend::WrapErr;
 pub(crate) use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
-pub(crate) use compile::function;
+pub(crate) use compile::{function, variant};
 pub(crate) use sort::entries;
 pub(crate) use sums::{ColumnSums, add_sum_of_rows, column_sums, sum_of_rows};
 

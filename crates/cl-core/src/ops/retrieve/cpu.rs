@@ -37,6 +37,7 @@ fn part_mut<T>(all: &mut [T], batch: usize, size: usize) -> &mut [T] {
     if all.len() == size { all } else { &mut all[batch * size..][..size] }
 }
 
+/// Result and log-sum-exp.
 pub(super) fn forward<T: Real>(
     q: &[T],
     k: &[T],
@@ -44,9 +45,10 @@ pub(super) fn forward<T: Real>(
     sizes: Sizes,
     beta: f64,
     mask: Option<Mask<'_, T>>,
-) -> Vec<T> {
+) -> (Vec<T>, Vec<T>) {
     let Sizes { batch, n, m, d, v: width } = sizes;
-    let mut out = vec![T::zero(); batch * n * (width + 1)];
+    let mut result = vec![T::zero(); batch * n * width];
+    let mut log = vec![T::from_f64(f64::NEG_INFINITY); batch * n];
     let mut room = Room::new(n.min(QUERIES), m.min(KEYS), width);
     for b in 0..batch {
         let (q, k, v) = (part(q, b, n * d), part(k, b, m * d), part(v, b, m * width));
@@ -67,21 +69,22 @@ pub(super) fn forward<T: Real>(
                 let values = Matrix::new(&v[start * width..][..some * width], some, width);
                 matmul_add_scaled(mean, T::one(), Matrix::new(scores, rows, some), values);
             }
-            let out = &mut out[(b * n + from) * (width + 1)..][..rows * (width + 1)];
-            for (row, out) in out.chunks_exact_mut(width + 1).enumerate() {
+            for row in 0..rows {
                 let sum = room.sum[row];
                 if sum == T::zero() {
-                    out[width] = T::from_f64(f64::NEG_INFINITY); // it sees no key; the rest stays zero
-                    continue;
+                    continue; // it sees no key
                 }
-                for (out, &mean) in out.iter_mut().zip(&room.mean[row * width..][..width]) {
-                    *out = mean / sum;
+                let at = b * n + from + row;
+                for (to, &mean) in
+                    result[at * width..][..width].iter_mut().zip(&room.mean[row * width..][..width])
+                {
+                    *to = mean / sum;
                 }
-                out[width] = room.top[row] + sum.ln();
+                log[at] = room.top[row] + sum.ln();
             }
         }
     }
-    out
+    (result, log)
 }
 
 /// What a block of queries needs.
@@ -187,13 +190,17 @@ pub(super) struct Known<'a, T> {
     pub(super) q: &'a [T],
     pub(super) k: &'a [T],
     pub(super) v: &'a [T],
-    pub(super) found: &'a [T],
+    pub(super) result: &'a [T],
+    pub(super) log: &'a [T],
+    /// Of the result.
     pub(super) grad: &'a [T],
+    /// Of the log-sum-exp, where it is not 0.
+    pub(super) log_grad: Option<&'a [T]>,
 }
 
 /// The gradients of queries, keys and values; those that are not needed stay empty.
 pub(super) fn backward<T: Real>(
-    Known { q, k, v, found, grad }: Known<'_, T>,
+    Known { q, k, v, result, log, grad, log_grad }: Known<'_, T>,
     sizes: Sizes,
     beta: f64,
     mask: Option<Mask<'_, T>>,
@@ -204,24 +211,22 @@ pub(super) fn backward<T: Real>(
     let (mut gq, mut gk, mut gv) = (zeros(needs_q, q), zeros(needs_k, k), zeros(needs_v, v));
     let (block, beta) = (n.min(QUERIES) * m.min(KEYS), T::from_f64(beta));
     let (mut weights, mut deltas) = (vec![T::zero(); block], vec![T::zero(); block]);
-    let mut g = vec![T::zero(); n.min(QUERIES) * width];
     let mut less = vec![T::zero(); n.min(QUERIES)];
     for b in 0..batch {
         let (q, k, v) = (part(q, b, n * d), part(k, b, m * d), part(v, b, m * width));
         for from in (0..n).step_by(QUERIES) {
             let rows = QUERIES.min(n - from);
-            let known = (b * n + from) * (width + 1)..(b * n + from + rows) * (width + 1);
-            let (found, grad) = (&found[known.clone()], &grad[known]);
-            for (row, (found, grad)) in
-                found.chunks_exact(width + 1).zip(grad.chunks_exact(width + 1)).enumerate()
-            {
-                g[row * width..][..width].copy_from_slice(&grad[..width]);
+            let before = b * n + from;
+            let (log, g) = (&log[before..][..rows], &grad[before * width..][..rows * width]);
+            for (row, less) in less[..rows].iter_mut().enumerate() {
                 // Dᵢ − hᵢ
-                let products = found[..width].iter().zip(grad).map(|(&f, &g)| f * g);
-                less[row] = products.fold(T::zero(), |sum, x| sum + x) - grad[width];
+                let own = (before + row) * width..(before + row + 1) * width;
+                let products = result[own.clone()].iter().zip(&grad[own]).map(|(&r, &g)| r * g);
+                let h = log_grad.map_or(T::zero(), |h| h[before + row]);
+                *less = products.fold(T::zero(), |sum, x| sum + x) - h;
             }
             let queries = Matrix::new(&q[from * d..][..rows * d], rows, d);
-            let g = Matrix::new(&g[..rows * width], rows, width);
+            let g = Matrix::new(g, rows, width);
             for start in (0..m).step_by(KEYS) {
                 let some = KEYS.min(m - start);
                 let keys = Matrix::new(&k[start * d..][..some * d], some, d);
@@ -230,7 +235,7 @@ pub(super) fn backward<T: Real>(
                 if let Some(mask) = mask {
                     add_mask(weights, some, |row| &mask.row(b, from + row, m)[start..][..some]);
                 }
-                wide_loop(Normalised { scores: weights, keys: some, found, width });
+                wide_loop(Normalised { scores: weights, keys: some, log });
                 if needs_v {
                     let gv = &mut part_mut(&mut gv, b, m * width)[start * width..][..some * width];
                     matmul_add_scaled(gv, T::one(), Matrix::new(weights, rows, some).t(), g);
@@ -262,23 +267,21 @@ pub(super) fn backward<T: Real>(
     [gq, gk, gv]
 }
 
-/// Scores become the weights exp(score − L), L behind each row of what was found.
+/// Scores become the weights exp(score − L).
 struct Normalised<'a, T> {
     scores: &'a mut [T],
     keys: usize,
-    found: &'a [T],
-    width: usize,
+    log: &'a [T],
 }
 
 impl<T: Real> WideLoop for Normalised<'_, T> {
     #[inline(always)]
     fn run(self) {
         let lowest = T::from_f64(f64::NEG_INFINITY);
-        let rows = self.scores.chunks_exact_mut(self.keys).zip(self.found.chunks_exact(self.width + 1));
-        for (scores, found) in rows {
-            match found[self.width] {
-                nothing if nothing == lowest => scores.fill(T::zero()),
-                log => scores.iter_mut().for_each(|s| *s = (*s - log).fast_exp()),
+        for (scores, &log) in self.scores.chunks_exact_mut(self.keys).zip(self.log) {
+            match log == lowest {
+                true => scores.fill(T::zero()),
+                false => scores.iter_mut().for_each(|s| *s = (*s - log).fast_exp()),
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use candle_core::{CustomOp3, D, DType, Device, Tensor, Var};
 
-use super::{Retrieve, Sizes};
+use super::{Asked, Log, Retrieve, Sizes};
 use crate::TensorOps;
 use crate::ops::testing::{assert_close, assert_gradients, elements, normal, strided};
 
@@ -163,20 +163,24 @@ fn differentiable_gradients_are_those_of_the_loops() {
         let batches = if shared { 1 } else { 2 };
         let q = normal(&[2, 3, 4], DType::F64, 1);
         let (k, v) = (normal(&[batches, 5, 4], DType::F64, 2), normal(&[batches, 5, 2], DType::F64, 3));
-        let grad = normal(&[2, 3, 3], DType::F64, 4);
+        let grads = [normal(&[2, 3, 2], DType::F64, 4), normal(&[2, 3], DType::F64, 5)];
         let mut hidden = vec![0.0; 2 * 3 * 5];
         hidden[5..10].fill(LOWEST);
         hidden[11] = LOWEST;
         let hidden = Tensor::from_vec(hidden, (2, 3, 5), &Device::Cpu).unwrap();
         for mask in [None, Some(hidden)] {
-            let sizes = Sizes { batch: 2, n: 3, m: 5, d: 4, v: 2 };
-            let op = Retrieve { sizes, beta: 0.8, mask };
-            let found = op.differentiable(&q, &k, &v, &grad).unwrap();
-            let forward = Retrieve { sizes, beta: 0.8, mask: op.mask.clone() };
-            let result = q.apply_op3(&k, &v, forward).unwrap();
-            let expected = op.bwd(&q, &k, &v, &result, &grad).unwrap();
-            for (found, expected) in [(found.0, expected.0), (found.1, expected.1), (found.2, expected.2)] {
-                assert_close(&found.unwrap(), &expected.unwrap(), 1e-12);
+            for (asked, grad) in [Asked::Result, Asked::Log].into_iter().zip(&grads) {
+                let v = if asked == Asked::Log { v.narrow(2, 0, 0).unwrap() } else { v.as_tensor().clone() };
+                let sizes = Sizes { batch: 2, n: 3, m: 5, d: 4, v: v.dim(2).unwrap() };
+                let log = Log::default();
+                let op = || Retrieve { sizes, beta: 0.8, mask: mask.clone(), asked, log: log.clone() };
+                let result = q.apply_op3(&k, &v.contiguous().unwrap(), op()).unwrap();
+                let found = op().differentiable(&q, &k, &v, grad).unwrap();
+                let expected = op().bwd(&q, &k, &v, &result, grad).unwrap();
+                for (found, expected) in [(found.0, expected.0), (found.1, expected.1), (found.2, expected.2)]
+                {
+                    assert_close(&found.unwrap(), &expected.unwrap(), 1e-12);
+                }
             }
         }
     }
