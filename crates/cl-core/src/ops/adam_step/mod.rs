@@ -70,7 +70,7 @@ pub(super) fn adam_step(
     if step.t == 0 {
         return Err(Error::invalid("adam_step", "steps are counted from 1"));
     }
-    if skips("adam_step", found)? {
+    if skips("adam_step", found, thetas)? {
         return Ok(());
     }
     #[cfg(feature = "cuda")]

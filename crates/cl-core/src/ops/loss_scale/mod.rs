@@ -96,8 +96,12 @@ pub(super) fn update(state: &Tensor, update: ScaleUpdate) -> Result<()> {
 }
 
 /// Whether the step that is about to be taken on the CPU is to be left out; on a GPU the kernel looks.
-pub(super) fn skips(op: &'static str, found: Option<&Tensor>) -> Result<bool> {
+pub(super) fn skips(op: &'static str, found: Option<&Tensor>, thetas: &[&Tensor]) -> Result<bool> {
     let Some(found) = found else { return Ok(false) };
+    if let Some(theta) = thetas.iter().find(|theta| !theta.device().same_device(found.device())) {
+        let place = |t: &Tensor| format!("{:?}", t.device().location());
+        return Err(Error::mismatch(op, format!("what was found on {}", place(theta)), place(found)));
+    }
     if found.dims() != [1] || found.dtype() != DType::F32 {
         let got = format!("{:?} {:?}", found.dtype(), found.dims());
         return Err(Error::mismatch(op, "what was found as F32 [1]", got));

@@ -42,7 +42,7 @@ pub(super) fn sgd_step(
     if let Some(velocities) = velocities {
         check_lists("sgd_step", velocities, &[thetas])?;
     }
-    if skips("sgd_step", found)? {
+    if skips("sgd_step", found, thetas)? {
         return Ok(());
     }
     #[cfg(feature = "cuda")]
