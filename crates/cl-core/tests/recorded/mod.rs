@@ -27,8 +27,8 @@ pub fn gpu() -> Option<(Device, MutexGuard<'static, ()>)> {
 pub fn start() {
     let start = function(c"engram_emulator_record_start").expect("an emulated GPU");
     // SAFETY: the emulator declares it so.
-    unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn()>(start) }
-    ();
+    let start = unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn()>(start) };
+    start();
 }
 
 /// Ends it: a line for each launch, copy and product, without the sizes of grids.
