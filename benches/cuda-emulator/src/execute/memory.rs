@@ -97,7 +97,8 @@ impl Block<'_> {
         match space {
             Space::Global | Space::Const | Space::Generic => {
                 let (from, to) = self.last[pc];
-                if address < from || address + size as u64 > to {
+                let room = to.wrapping_sub(from).checked_sub(size as u64);
+                if room.is_none_or(|room| address.wrapping_sub(from) > room) {
                     match self.memory.find(address, size) {
                         Ok(found) => self.last[pc] = found,
                         Err(fault) => {
