@@ -167,7 +167,7 @@ impl<'a> Block<'a> {
                 rows[3 + axis] = [u64::from(shape.block[axis]); LANES];
                 rows[9 + axis] = [u64::from(shape.grid[axis]); LANES];
             }
-            for lane in 0..LANES {
+            for lane in each(u32::MAX) {
                 rows[12][lane] = lane as u64;
                 rows[15][lane] = 1 << lane;
                 rows[16][lane] = (2 << lane) - 1;
@@ -353,7 +353,7 @@ impl<'a> Block<'a> {
                     let rows = &mut warp.rows;
                     let (a, b) = (rows[usize::from(a)], rows[usize::from(b)]);
                     let d = &mut rows[usize::from(d)];
-                    for lane in 0..LANES {
+                    for lane in each(u32::MAX) {
                         let value = if by >> lane & 1 == 1 { a[lane] } else { b[lane] };
                         d[lane] = if active >> lane & 1 == 1 { value } else { d[lane] };
                     }
