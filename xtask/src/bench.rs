@@ -15,6 +15,7 @@ use cl_bench::unfinished::Unfinished;
 use cl_bench::{diagnosis, sequences};
 use cl_data::Scenario;
 use cl_methods::Registry;
+use cl_methods::train::Precision;
 
 use crate::study::STUDIES;
 use crate::watch::Terminal;
@@ -45,6 +46,9 @@ pub struct Args {
     /// Let a GPU round the operands of matrix products to TF32, which is faster
     #[arg(long)]
     tf32: bool,
+    /// What training steps compute in: f32, bf16 or f16; parameters are f32 always
+    #[arg(long, value_name = "NAME", default_value = "f32")]
+    precision: Precision,
     /// Where results and report go (default: bench-out/SUITE, with -TIER behind it where that is not paper)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -75,6 +79,7 @@ impl Args {
             ("--jobs", self.jobs.is_some()),
             ("--device", self.device != "cpu"),
             ("--tf32", self.tf32),
+            ("--precision", self.precision != Precision::F32),
             ("--fresh", self.fresh),
             ("--diagnose", self.diagnose),
         ];
@@ -124,7 +129,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         catch_interrupt()?;
         return crate::sequences::main(suite, args.methods, args.seeds, args.out, args.check, &STOP);
     }
-    let suite = args.tier.of(suites::suite(&args.suite)?);
+    let suite = args.tier.of(suites::suite(&args.suite)?).in_precision(args.precision);
     if let Some(code) = one_thread_each()? {
         return Ok(code);
     }

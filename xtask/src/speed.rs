@@ -69,15 +69,33 @@ pub fn main(
 
 /// `cargo xtask bench gpu-speed`.
 pub fn on_gpu(device: &str, args: &Args, out: Option<PathBuf>, check: bool) -> Result<ExitCode> {
-    if args.peers || args.venv.is_some() || !args.cases.is_empty() {
-        bail!("{} takes --device, --rounds, --out and --check, no other flag", gpu::NAME);
+    if args.peers || args.venv.is_some() {
+        bail!(
+            "{} takes --device, --case, --rounds, --out and --check, no other flag; its peers are scripts in benches/gpu/peers",
+            gpu::NAME
+        );
+    }
+    let part = |name: &String| match gpu::Part::ALL.into_iter().find(|part| part.name() == name) {
+        Some(part) => Ok(part),
+        None => bail!(
+            "{} has no case {name:?}: it has {}",
+            gpu::NAME,
+            gpu::Part::ALL.map(gpu::Part::name).join(" and ")
+        ),
+    };
+    let mut parts = args.cases.iter().map(part).collect::<Result<Vec<_>>>()?;
+    if parts.is_empty() {
+        parts = gpu::Part::ALL.to_vec();
     }
     let device = cl_core::device(device)?;
-    if device.is_cpu() {
-        bail!("{} is of a GPU: name one with --device, such as --device cuda", gpu::NAME);
+    if device.is_cpu() && parts != [gpu::Part::Replay] {
+        bail!(
+            "{} is of a GPU: name one with --device, such as --device cuda (--case replay is of the CPU too)",
+            gpu::NAME
+        );
     }
     let out = out.unwrap_or_else(|| PathBuf::from("bench-out").join(gpu::NAME));
-    let report = gpu::run(&device, args.rounds.unwrap_or(20) as usize)?;
+    let report = gpu::run(&device, &parts, args.rounds.unwrap_or(20) as usize)?;
     report.write(&out)?;
     println!("{}", report.markdown());
     println!("gpu-speed.jsonl and gpu-speed.md are in {}", out.display());

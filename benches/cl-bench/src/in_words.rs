@@ -1,5 +1,6 @@
 //! The protocol of a suite in words and numbers, for its report.
 
+use cl_methods::train::Precision;
 use serde_json::{Value, json};
 
 use crate::suites::{Active, Classes, Kind, Suite};
@@ -26,6 +27,9 @@ pub(crate) fn protocol(suite: &Suite) -> Vec<(String, String)> {
             },
         ),
     ];
+    if protocol.precision != Precision::F32 {
+        lines.push(("training steps in", format!("{}, parameters in f32", protocol.precision)));
+    }
     match setting.kind {
         Kind::Split => lines.extend([
             (

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use cl_core::{Error, Result, Units};
 use cl_data::{ClassOrder, DataSet, Pixels, Scenario, Stream, TrainSamples, Transform};
-use cl_methods::train::{Progress, Training};
+use cl_methods::train::{Precision, Progress, Training};
 use cl_methods::{Observer, Registry};
 pub use cl_metrics::diagnose::Finding;
 use serde_json::json;
@@ -115,6 +115,14 @@ pub fn run(
     cl_core::allow_tf32(options.tf32);
     for run in &runs {
         let method = registry.build(run.row.method, &run.cell.config, run.seed)?;
+        let precision = run.setting.protocol.precision;
+        if precision != Precision::F32 && !method.can_train_in_half() {
+            let why = format!(
+                "{} trains in f32 only, not in {precision}: name the rows that do not with --method",
+                run.row.name
+            );
+            return Err(Error::invalid("precision", why));
+        }
         if !device.is_cpu() && !method.can_leave_the_cpu() {
             let why =
                 format!("{} learns on the CPU only: name the rows that do not with --method", run.row.name);

@@ -8,7 +8,7 @@ use cl_bench::results::{self, Record};
 use cl_bench::runner::{self, Done, Options, Watch};
 use cl_bench::suites::{Suite, suite};
 use cl_core::{Error, Result};
-use cl_methods::train::Budget;
+use cl_methods::train::{Budget, Precision};
 use cl_methods::{Batch, Learner, Method, Registry};
 
 /// Counts what happens, and stops everything after so many finished runs.
@@ -277,4 +277,29 @@ fn names_of_methods_are_read_kindly() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { methods: vec!["online ewc".into()], seeds: Some(1), ..options(dir.path(), 1) };
     assert_eq!(run(&options, &Counter::default()).unwrap().made, 3);
+}
+
+/// Another precision is another protocol: its results stand beside those in f32, and its report says so. What cannot be trained in
+/// it is refused before anything runs.
+#[test]
+fn a_precision_is_a_protocol_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let methods = ["None", "Joint", "EWC", "SI", "ER"].map(str::to_owned).to_vec();
+    let options =
+        Options { methods, seeds: Some(1), jobs: 2, out: dir.path().to_owned(), ..Options::default() };
+    let run = |precision, options: &Options| {
+        let stop = AtomicBool::new(false);
+        runner::run(&short().in_precision(precision), &Registry::standard(), options, &stop, &())
+    };
+    let made = [Precision::F32, Precision::Bf16, Precision::F16].map(|precision| {
+        let done = run(precision, &options).unwrap();
+        let said = format!("{:?}", done.report).contains(&format!("{precision}, parameters in f32"));
+        assert_eq!(said, precision != Precision::F32);
+        (done.made, done.found)
+    });
+    assert_eq!(made, [(15, 0); 3]);
+    assert_eq!(run(Precision::Bf16, &options).unwrap().found, 15);
+    let refused = Options { methods: vec!["LwF".to_owned()], ..options };
+    let error = run(Precision::Bf16, &refused).unwrap_err().to_string();
+    assert!(error.contains("LwF trains in f32 only, not in bf16"), "{error}");
 }

@@ -29,10 +29,14 @@ impl Kernels {
     }
 }
 
+/// `CONSTANT "name"`, and the files of operations that stand before its kernels: NVRTC has no include path.
 macro_rules! all {
-    ($($constant:ident $name:literal),*) => {
-        $(pub(crate) const $constant: Kernels =
-            Kernels::new($name, include_str!(concat!("ops/", $name, "/kernel.cu")));)*
+    ($($constant:ident $name:literal $(after $($shared:literal)+)?),*) => {
+        $(pub(crate) const $constant: Kernels = Kernels::new($name, concat!(
+            $($("#line 1 \"", $shared, "\"\n", include_str!(concat!("ops/", $shared)), "\n",)+
+              "#line 1 \"", $name, "/kernel.cu\"\n",)?
+            include_str!(concat!("ops/", $name, "/kernel.cu")),
+        ));)*
 
         /// All there are.
         pub const ALL: &[Kernels] = &[$($constant),*];
@@ -41,10 +45,19 @@ macro_rules! all {
 all!(
     ACCUMULATE_SQ "accumulate_sq",
     ADAM_STEP "adam_step",
+    ALLOCATION "allocation" after "cuda/sort.cuh" "allocation/allocate.cuh",
+    BEST_PAIRS "best_pairs" after "cuda/sort.cuh",
     CROSS_ENTROPY "cross_entropy",
     LINEAR "linear",
+    LINK "link",
+    LSTM_CELL "lstm_cell",
+    MEMORY_ACCESS "memory_access" after "cuda/sort.cuh" "allocation/allocate.cuh" "memory_access/layout.cuh"
+        "memory_access/block.cuh" "memory_access/forward.cuh" "memory_access/backward.cuh",
+    LOSS_SCALE "loss_scale",
     PATH_INTEGRAL "path_integral",
     PROJECT "project",
     QUADRATIC_PENALTY "quadratic_penalty",
-    SGD_STEP "sgd_step"
+    RING "ring",
+    SGD_STEP "sgd_step",
+    SUM_TREE "sum_tree"
 );

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`TensorOps`] | the operations that candle lacks, or has only as a chain of temporaries |
 //! | [`MemoryAccess`] | a step of the DNC's memory, and the state that it takes and gives |
+//! | [`sum_tree`], [`ring`] | priorities that are drawn from, and rows, both on the CPU or a GPU: what a replay memory there is made of |
 //! | [`Params`] | an ordered list of named variables; a gradient that does not arrive is an error |
 //! | [`rng`], [`init`] | randomness from an explicit seed |
 //! | [`snapshot`] | exact saving and restoring, with a checksum |
@@ -31,11 +32,11 @@ mod units;
 
 pub use device::{allow_tf32, device, device_name};
 pub use error::{Error, Result};
-pub use ops::per_sample;
 pub use ops::{
-    Activation, AdamStep, MemoryAccess, MemoryState, ModeOrder, Projection, Quadratic, SgdStep, Strength,
-    TensorOps, project,
+    Activation, AdamStep, MemoryAccess, MemoryState, ModeOrder, Projection, Quadratic, ScaleUpdate, SgdStep,
+    Strength, TensorOps, project,
 };
+pub use ops::{per_sample, ring, sum_tree};
 pub use params::{Param, Params};
 pub use prefetch::prefetch;
 pub use seed::{Rng, rng};

@@ -42,6 +42,10 @@ impl Method for Er {
         true
     }
 
+    fn can_train_in_half(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals::of(self.memory.stored(learner)?))
     }
@@ -58,7 +62,7 @@ impl Method for Er {
         let weights = [weight(1.0 / k, new.len()), weight(1.0 - 1.0 / k, old.len())].concat();
         let both = Samples::concat(&[new, &old])?;
         let weights = Tensor::from_vec(weights, both.len(), both.x.device())?;
-        let loss = learner.net.forward(&both.x)?.cross_entropy(&both.y, batch.units, Some(&weights))?;
+        let loss = learner.forward(&both.x)?.cross_entropy(&both.y, batch.units, Some(&weights))?;
         learner.step(&loss)
     }
 

@@ -49,6 +49,10 @@ impl Method for Ewc {
         true
     }
 
+    fn can_train_in_half(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         Ok(Vitals {
             penalty: Some(self.ewc.penalty(learner.net.params())?),

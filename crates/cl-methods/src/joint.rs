@@ -23,6 +23,10 @@ impl Method for Joint {
         true
     }
 
+    fn can_train_in_half(&self) -> bool {
+        true
+    }
+
     fn curriculum(&self, stream: &Stream) -> Result<Vec<Task>> {
         let Some(last) = stream.tasks.last() else { return Ok(Vec::new()) };
         let all = |part: fn(&Task) -> &TaskSamples| -> Result<TaskSamples> {

@@ -38,6 +38,10 @@ impl Method for L2 {
         true
     }
 
+    fn can_train_in_half(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         let penalty = Some(self.l2.penalty(learner.net.params())?);
         Ok(Vitals { penalty, lambda: Some(self.l2.lambda()), ..Vitals::default() })

@@ -3,7 +3,7 @@
 use candle_core::{Device, Module, Tensor};
 use cl_core::{Error, Result, TensorOps, Units};
 use cl_data::{Samples, Scenario};
-use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+use cl_nn::{LossScaler, Mlp, Optimizer, OptimizerConfig, Precision};
 use cl_replay::scores::LayerGradients;
 
 /// A minibatch of the current task.
@@ -22,6 +22,10 @@ pub struct Learner {
     pub net: Mlp,
     /// Its optimizer, kept across tasks unless the protocol resets it.
     pub optimizer: Optimizer,
+    /// What its training steps compute in; answers and statistics are in f32.
+    pub precision: Precision,
+    /// The scale of the loss, with f16.
+    pub scaler: Option<LossScaler>,
     /// What is known about the task of a sample when its class is asked for.
     pub scenario: Scenario,
     /// The present task, from 0.
@@ -54,25 +58,39 @@ impl Learner {
         self.net.params().iter().next().map_or(Device::Cpu, |param| param.var.device().clone())
     }
 
+    /// The logits (n, outputs) of inputs (n, features), in the graph and in the precision of training.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.net.forward(&self.precision.cast(x)?)?)
+    }
+
     /// The mean cross-entropy of a batch.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
-        self.net.forward(&batch.samples.x)?.cross_entropy(&batch.samples.y, batch.units, None)
+        self.forward(&batch.samples.x)?.cross_entropy(&batch.samples.y, batch.units, None)
     }
 
     /// A step on the mean cross-entropy of a batch: what [`step`](Self::step) does with [`loss`](Self::loss), without a graph.
     pub fn learn(&mut self, batch: &Batch) -> Result<()> {
         let Samples { x, y } = &batch.samples;
         match self.optimizer.config() {
-            OptimizerConfig::Sgd { lr, momentum: 0.0, weight_decay: 0.0 } => {
+            OptimizerConfig::Sgd { lr, momentum: 0.0, weight_decay: 0.0 }
+                if self.precision == Precision::F32 =>
+            {
                 self.net.descend(x, y, batch.units, None, lr)
             }
-            _ => self.apply(&self.net.gradients(x, y, batch.units, None)?),
+            _ => self.apply(&self.gradients_of(batch)?),
         }
     }
 
     /// The gradients of the mean cross-entropy of a batch, without a graph.
     pub fn gradients_of(&self, batch: &Batch) -> Result<Vec<Tensor>> {
-        self.net.gradients(&batch.samples.x, &batch.samples.y, batch.units, None)
+        let (x, y) = (self.precision.cast(&batch.samples.x)?, &batch.samples.y);
+        let Some(scaler) = &self.scaler else { return self.net.gradients(&x, y, batch.units, None) };
+        // The scale goes where the weights of the samples go.
+        let n = batch.samples.len();
+        let mean = Tensor::full(1.0 / n as f32, n, x.device())?;
+        let gradients = self.net.gradients(&x, y, batch.units, Some(&scaler.scale(&mean)?))?;
+        scaler.unscale(&gradients)?;
+        Ok(gradients)
     }
 
     /// What the gradient of each sample's own cross-entropy is made of, layer by layer, the last first.
@@ -87,7 +105,10 @@ impl Learner {
 
     /// The gradients of a loss for the trainable parameters, in order.
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
-        self.net.params().gradients(&loss.backward()?)
+        match &self.scaler {
+            Some(scaler) => scaler.gradients(self.net.params(), loss),
+            None => self.net.params().gradients(&loss.backward()?),
+        }
     }
 
     /// The gradients of `loss` + `penalty`, and of `loss` alone: the two are the same where the penalty is a constant.
@@ -101,9 +122,12 @@ impl Learner {
         Ok((whole, task))
     }
 
-    /// A step along these gradients.
+    /// A step along these gradients; none where one of them overflowed.
     pub fn apply(&mut self, gradients: &[Tensor]) -> Result<()> {
-        self.optimizer.step(self.net.params(), gradients)
+        match &self.scaler {
+            Some(scaler) => scaler.step(&mut self.optimizer, self.net.params(), gradients),
+            None => self.optimizer.step(self.net.params(), gradients),
+        }
     }
 
     /// Backward pass and step.

@@ -50,6 +50,12 @@ pub trait Method {
         false
     }
 
+    /// Whether its steps can compute in f16 and bf16: they must go through the learner's [`forward`](Learner::forward),
+    /// [`loss`](Learner::loss) or [`gradients_of`](Learner::gradients_of), and [`apply`](Learner::apply).
+    fn can_train_in_half(&self) -> bool {
+        false
+    }
+
     /// Bytes of weights that each of the tasks so far has to itself, where the method keeps tasks apart; `None` where it
     /// does not. What all tasks share is not counted.
     ///

@@ -21,6 +21,10 @@ impl Method for NoMethod {
         true
     }
 
+    fn can_train_in_half(&self) -> bool {
+        true
+    }
+
     fn observe(&mut self, learner: &mut Learner, batch: &Batch) -> Result<()> {
         learner.learn(batch)
     }

@@ -2,7 +2,7 @@
 
 use cl_core::init::Init;
 use cl_data::{LastBatch, Order};
-use cl_nn::OptimizerConfig;
+use cl_nn::{OptimizerConfig, Precision};
 use serde::{Deserialize, Serialize};
 
 /// How long a task is trained on.
@@ -78,6 +78,9 @@ pub struct Protocol {
     /// What the weights of the network are drawn from.
     #[serde(default, skip_serializing_if = "is_default")]
     pub weights: Weights,
+    /// What training steps compute in; with f16 the loss has the default [`LossScale`](cl_nn::LossScale).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
 }
 
 /// What the weights of a network are drawn from.
@@ -125,6 +128,7 @@ impl Default for Protocol {
             last_batch: LastBatch::Drop,
             budget: Budget::Iterations(2000),
             weights: Weights::FanIn,
+            precision: Precision::F32,
         }
     }
 }

@@ -71,6 +71,10 @@ impl Method for Si {
         true
     }
 
+    fn can_train_in_half(&self) -> bool {
+        true
+    }
+
     fn vitals(&self, learner: &Learner) -> Result<Vitals> {
         let Some(si) = &self.si else { return Ok(Vitals::default()) };
         Ok(Vitals {

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use cl_core::Units;
 use cl_data::{Samples, Scenario, Task, Transform};
-use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+use cl_nn::{Mlp, Optimizer, OptimizerConfig, Precision};
 
 use crate::{Batch, Learner, Method};
 
@@ -33,7 +33,15 @@ pub fn learner(scenario: Scenario, tasks: usize) -> Learner {
     let outputs = if scenario == Scenario::Domain { 2 } else { 2 * tasks };
     let net = Mlp::new(&[3, 8, outputs], DType::F32, &Device::Cpu, &mut cl_core::rng(0, "weights")).unwrap();
     let optimizer = Optimizer::new(OptimizerConfig::sgd(1.0)).unwrap();
-    Learner { net, optimizer, scenario, task: 0, classes_per_task: 2 }
+    Learner {
+        net,
+        optimizer,
+        precision: Precision::F32,
+        scaler: None,
+        scenario,
+        task: 0,
+        classes_per_task: 2,
+    }
 }
 
 /// Rows `from` to `to` of a task.

@@ -6,13 +6,14 @@ use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result, Units};
 use cl_data::{Batches, Order, Samples, Scenario, Stream, Task, TaskSamples};
 use cl_metrics::Retention;
-use cl_nn::{Mlp, Optimizer};
+use cl_nn::{LossScale, LossScaler, Mlp, Optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::observer::Step;
 use crate::posterior::Posterior;
 pub use crate::protocol::{Budget, Heads, Protocol, Weights};
 use crate::{Batch, Learner, Method, Observer};
+pub use cl_nn::Precision;
 
 /// What a run gives: fractions, not percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ enum At {
 
 /// What is saved of a run.
 #[derive(Serialize, Deserialize)]
-struct State<N = Mlp, O = Optimizer> {
+struct State<N = Mlp, O = Optimizer, S = LossScaler> {
     /// What the run is of: stream, protocol and seed in words. Another one cannot go on with it.
     of: String,
     outcome: Outcome,
@@ -130,16 +131,17 @@ struct State<N = Mlp, O = Optimizer> {
     done: usize,
     net: N,
     optimizer: O,
+    scaler: Option<S>,
     method: Vec<u8>,
 }
 
-const KIND: Kind = Kind::new("cl-methods/training", 2);
+const KIND: Kind = Kind::new("cl-methods/training", 3);
 
 impl<'a> Training<'a> {
     /// A run before its first step.
     ///
     /// # Errors
-    /// A protocol that cannot be followed.
+    /// A protocol that cannot be followed, such as a half precision with a method that has none.
     pub fn new(
         stream: &'a Stream,
         method: &'a mut dyn Method,
@@ -163,9 +165,22 @@ impl<'a> Training<'a> {
             Weights::Truncated => net.draw(Init::Truncated(0.1), Init::Constant(0.1), rng)?,
             Weights::Small => net.draw(Init::Uniform(0.01), Init::Zeros, rng)?,
         }
+        if protocol.precision != Precision::F32 && !method.can_train_in_half() {
+            let why = format!(
+                "this method trains in f32 only, not in {}: its steps are not all the learner's",
+                protocol.precision
+            );
+            return Err(Error::invalid("precision", why));
+        }
+        let scaler = match protocol.precision {
+            Precision::F16 => Some(LossScaler::new(LossScale::default(), &Device::Cpu)?),
+            Precision::F32 | Precision::Bf16 => None,
+        };
         let learner = Learner {
             net,
             optimizer: Optimizer::new(protocol.optimizer)?,
+            precision: protocol.precision,
+            scaler,
             scenario: stream.scenario,
             task: 0,
             classes_per_task: stream.tasks.first().map_or(1, |task| task.classes.len()),
@@ -217,6 +232,8 @@ impl<'a> Training<'a> {
             return wrong("the run has begun on another: restore it with cl_core::snapshot::tensor::on");
         }
         self.learner.net = self.learner.net.to_device(device)?;
+        self.learner.scaler =
+            self.learner.scaler.as_ref().map(|scaler| scaler.to_device(device)).transpose()?;
         Ok(self)
     }
 
@@ -334,6 +351,7 @@ impl<'a> Training<'a> {
             done: self.done,
             net: &self.learner.net,
             optimizer: &self.learner.optimizer,
+            scaler: self.learner.scaler.as_ref(),
             method: self.method.save()?,
         };
         snapshot::to_bytes(KIND, &state)
@@ -362,12 +380,14 @@ impl<'a> Training<'a> {
         if state.outcome.r.len() > new.curriculum.len()
             || !state.outcome.r.iter().all(fits)
             || shapes(&state.net) != shapes(&new.learner.net)
+            || state.scaler.is_some() != new.learner.scaler.is_some()
         {
             return Err(wrong("its parts do not fit together".to_owned()));
         }
         new.method.restore(&state.method)?;
         new.learner.net = state.net;
         new.learner.optimizer = state.optimizer;
+        new.learner.scaler = state.scaler;
         new.learner.task = match state.at {
             // The next phase sets it when it begins.
             At::Border => state.outcome.r.len().saturating_sub(1),

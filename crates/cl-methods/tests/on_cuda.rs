@@ -4,7 +4,7 @@
 use candle_core::Device;
 use cl_core::snapshot::tensor;
 use cl_data::{ClassOrder, Scenario, Stream};
-use cl_methods::train::{Budget, Outcome, Progress, Training};
+use cl_methods::train::{Budget, Outcome, Precision, Progress, Training};
 use cl_methods::{Method, Protocol, Registry};
 use cl_nn::OptimizerConfig;
 use serde_json::{Value, json};
@@ -78,6 +78,30 @@ fn runs_are_those_of_the_cpu_but_for_rounding() {
             for (cpu, there) in cpu.r.iter().flatten().zip(there.r.iter().flatten()) {
                 assert!((cpu - there).abs() <= 0.03, "{name}: {there} on the GPU, {cpu} on the CPU");
             }
+        }
+    }
+}
+
+/// Half precision on the GPU learns what it learns on the CPU; the roundings differ.
+#[test]
+fn runs_in_half_precision() {
+    let Some(gpu) = gpu() else { return };
+    let stream = stream();
+    for precision in [Precision::Bf16, Precision::F16] {
+        let protocol = Protocol { precision, ..protocol(OptimizerConfig::adam(1e-3)) };
+        for (name, config) in methods() {
+            let run = |device: &Device| -> Option<Outcome> {
+                let mut method = build(name, &config);
+                if !method.can_train_in_half() {
+                    return None;
+                }
+                let training = Training::new(&stream, &mut *method, &protocol, 3).unwrap();
+                Some(training.on(device).unwrap().run(&mut |_| Ok(())).unwrap())
+            };
+            let Some((cpu, there)) = run(&Device::Cpu).zip(run(&gpu)) else { continue };
+            let mean = |r: &[Vec<f64>]| r.last().unwrap().iter().sum::<f64>() / 5.0;
+            let (cpu, there) = (mean(&cpu.r), mean(&there.r));
+            assert!((cpu - there).abs() <= 0.04, "{name} {precision}: {there} on the GPU, {cpu} on the CPU");
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Layer {
     pub deltas: Tensor,
     /// Whether weight and bias are trained.
     pub trained: [bool; 2],
+    /// Of weight and bias.
+    pub dtype: DType,
 }
 
 impl Factored {
@@ -47,10 +49,12 @@ impl Factored {
         let mut sum = 0.0;
         for (one, other) in self.layers.iter().zip(&other.layers) {
             let [weight, bias] = one.trained;
-            let deltas = || one.deltas.matmul(&other.deltas.t()?);
+            let product =
+                |a: &Tensor, b: &Tensor| a.to_dtype(one.dtype)?.matmul(&b.to_dtype(one.dtype)?.t()?);
+            let deltas = || product(&one.deltas, &other.deltas);
             let products = match weight {
                 true => {
-                    let inputs = one.inputs.matmul(&other.inputs.t()?)?;
+                    let inputs = product(&one.inputs, &other.inputs)?;
                     (deltas()? * if bias { (inputs + 1.0)? } else { inputs })?
                 }
                 false if bias => deltas()?,
@@ -67,12 +71,12 @@ impl Factored {
     /// candle's own.
     pub fn gradients(&self) -> Result<Vec<Tensor>> {
         let mut gradients = Vec::new();
-        for Layer { inputs, deltas, trained } in &self.layers {
+        for Layer { inputs, deltas, trained, dtype } in &self.layers {
             if trained[0] {
-                gradients.push(deltas.t()?.matmul(inputs)?);
+                gradients.push(deltas.t()?.matmul(inputs)?.to_dtype(*dtype)?);
             }
             if trained[1] {
-                gradients.push(deltas.sum_of_rows()?);
+                gradients.push(deltas.sum_of_rows()?.to_dtype(*dtype)?);
             }
         }
         Ok(gradients)

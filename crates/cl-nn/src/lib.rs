@@ -1,6 +1,6 @@
 //! What small-batch training needs and candle-nn lacks: layers in one node of the graph, optimizers in
 //! place whose state can be saved, gradients per sample without a loop, convolutions whose gradients are
-//! right, activations that are computed again instead of kept.
+//! right, activations that are computed again instead of kept, half precision with parameters in f32.
 //!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};
@@ -27,6 +27,8 @@ mod mlp;
 mod one_by_one;
 mod optim;
 mod per_sample;
+mod precision;
+mod scaler;
 mod unrolled;
 
 pub use checkpoint::checkpoint;
@@ -37,6 +39,8 @@ pub use mlp::Mlp;
 pub use one_by_one::OneByOne;
 pub use optim::{Accumulator, Optimizer, OptimizerConfig, clip_norm};
 pub use per_sample::PerSample;
+pub use precision::Precision;
+pub use scaler::{LossScale, LossScaler};
 pub use unrolled::Unrolled;
 
 pub use cl_core::Activation;

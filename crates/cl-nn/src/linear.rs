@@ -5,7 +5,10 @@ use cl_core::init::Init;
 use cl_core::{Activation, Params, Result, Rng, TensorOps};
 use serde::{Deserialize, Serialize};
 
-/// y = act(xWᵀ + b) in one node of the graph: see [`TensorOps::linear`].
+use crate::precision::beside;
+
+/// y = act(xWᵀ + b) in one node of the graph: see [`TensorOps::linear`]. With parameters in f32 it computes in f16 or bf16 where its
+/// input is in it: see [`Precision`](crate::Precision).
 ///
 /// ```
 /// use candle_core::{DType, Device, Module, Tensor};
@@ -54,6 +57,7 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.linear(&self.weight, Some(self.bias.as_tensor()), self.activation).map_err(candle_core::Error::wrap)
+        let (weight, bias) = (beside(x, &self.weight)?, beside(x, &self.bias)?);
+        x.linear(&weight, Some(&bias), self.activation).map_err(candle_core::Error::wrap)
     }
 }

@@ -7,6 +7,7 @@ use cl_core::{Activation, Error, Params, Result, Rng, SgdStep, TensorOps, Units}
 use serde::{Deserialize, Serialize};
 
 use crate::factored::Layer;
+use crate::precision::beside;
 use crate::{Factored, Linear, PerSample};
 
 /// Linear layers with ReLU between them, over flat inputs (n, inputs).
@@ -32,6 +33,9 @@ use crate::{Factored, Linear, PerSample};
 /// assert_eq!(gradients.len(), 6);
 /// # Ok::<(), cl_core::Error>(())
 /// ```
+///
+/// With parameters in f32 it computes in f16 or bf16 where its inputs are in it, and gives logits in it; gradients for the
+/// parameters are in f32, and squares and absolute values of gradients are computed in f32. See [`Precision`](crate::Precision).
 ///
 /// Serde keeps every bit of it, and what is frozen; a restored network is on the CPU.
 #[derive(Debug, Clone, Deserialize)]
@@ -173,7 +177,8 @@ impl Mlp {
     }
 
     /// The gradients of the cross-entropy of a batch for the trainable parameters, in order: what a backward pass gives,
-    /// without a graph. `x` (n, inputs), `y` (n) target units; the mean, or Σ wᵢℓᵢ where `weights` (n) are given.
+    /// without a graph. `x` (n, inputs), `y` (n) target units; the mean, or Σ wᵢℓᵢ where `weights` (n) are given. With inputs in f16
+    /// the weights are where a scale goes: see [`LossScaler::scale`](crate::LossScaler::scale).
     ///
     /// # Errors
     /// As [`TensorOps::cross_entropy`].
@@ -204,7 +209,8 @@ impl Mlp {
         self.backward(x, loss, |_, input, deltas| {
             let (bias, weight) = params.next().zip(params.next()).expect("every layer has two parameters");
             let trained = [!weight.frozen, !bias.frozen];
-            layers.push(Layer { inputs: input.clone(), deltas: deltas.clone(), trained });
+            let dtype = weight.var.dtype();
+            layers.push(Layer { inputs: input.clone(), deltas: deltas.clone(), trained, dtype });
             Ok(())
         })?;
         layers.reverse();
@@ -233,7 +239,7 @@ impl Mlp {
                 (false, true) => layer.weight.descend(None, input, deltas, lr),
                 (true, false) => {
                     let step = SgdStep { lr, momentum: 0.0, weight_decay: 0.0 };
-                    layer.bias.sgd_step(&deltas.sum_of_rows()?, None, step)
+                    layer.bias.sgd_step(&deltas.sum_of_rows()?.to_dtype(layer.bias.dtype())?, None, step)
                 }
                 (true, true) => Ok(()),
             }
@@ -269,7 +275,7 @@ impl Mlp {
         let of_heads = loss(&logits)?;
         let output = activations.pop().expect("the input of the heads");
         let below = |deltas: &Tensor, weight: &Tensor, output: &Tensor| -> Result<Tensor> {
-            Ok(backward(&deltas.unsqueeze(1)?, weight, output)?.squeeze(1)?)
+            Ok(backward(&deltas.unsqueeze(1)?, &beside(deltas, weight)?, output)?.squeeze(1)?)
         };
         // The heads are changed only when the gradient of the layer below is known.
         let mut deltas = match self.hidden.is_empty() {
@@ -301,17 +307,24 @@ impl Mlp {
         Ok(self.activations(x)?.pop().expect("a network has at least one layer"))
     }
 
+    /// Inputs in the dtype of the parameters: squares of small gradients are 0 in f16, and their sums are not of 8 bits.
+    fn in_full(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.to_dtype(self.heads[0].weight.dtype())?)
+    }
+
     /// The input of every layer, and the logits last; outside of the graph.
     fn activations(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let mut all = vec![x.detach()];
         for layer in &self.hidden {
             let input = all.last().expect("the input is there");
-            let (weight, bias) = (layer.weight.as_detached_tensor(), layer.bias.as_detached_tensor());
+            let of = |var: &Var| beside(input, &var.as_detached_tensor());
+            let (weight, bias) = (of(&layer.weight)?, of(&layer.bias)?);
             all.push(input.linear(&weight, Some(&bias), layer.activation)?);
         }
         let (weight, bias) = self.output_layer()?;
         let features = all.last().expect("the input is there");
-        all.push(features.linear(&weight.detach(), Some(&bias.detach()), Activation::Identity)?);
+        let (weight, bias) = (beside(features, &weight.detach())?, beside(features, &bias.detach())?);
+        all.push(features.linear(&weight, Some(&bias), Activation::Identity)?);
         Ok(all)
     }
 }
@@ -370,9 +383,9 @@ impl TryFrom<Saved> for Mlp {
 impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let features = self.hidden.iter().try_fold(x.clone(), |x, layer| layer.forward(&x))?;
-        let logits =
-            self.output_layer().and_then(|(w, b)| features.linear(&w, Some(&b), Activation::Identity));
-        logits.map_err(candle_core::Error::wrap)
+        let (weight, bias) = self.output_layer().map_err(candle_core::Error::wrap)?;
+        let (weight, bias) = (beside(&features, &weight)?, beside(&features, &bias)?);
+        features.linear(&weight, Some(&bias), Activation::Identity).map_err(candle_core::Error::wrap)
     }
 }
 
@@ -391,7 +404,7 @@ impl PerSample for Mlp {
         losses: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
         sums: &[Tensor],
     ) -> Result<()> {
-        let mut activations = self.activations(x)?;
+        let mut activations = self.activations(&self.in_full(x)?)?;
         let logits = activations.pop().expect("the logits are last");
         let mut deltas = losses(&logits)?;
         let sums = crate::per_sample::sums_of_all(&self.params, sums)?;
@@ -422,7 +435,7 @@ impl PerSample for Mlp {
     ) -> Result<Vec<Tensor>> {
         let mut found = Vec::new(); // the last layer first
         // |δ aᵀ| is |δ| |a|ᵀ, and its sum over the samples one product.
-        self.backward(x, loss, |_, input, deltas| {
+        self.backward(&self.in_full(x)?, loss, |_, input, deltas| {
             let deltas = deltas.abs()?;
             found.push([deltas.t()?.matmul(&input.abs()?)?, deltas.sum_of_rows()?]);
             Ok(())

@@ -182,6 +182,19 @@ impl Optimizer {
     /// Another number of gradients; a gradient, or a state restored from elsewhere, of another shape or
     /// dtype than its parameter. Nothing is changed then.
     pub fn step(&mut self, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        self.step_where(None, params, gradients)
+    }
+
+    /// [`step`](Self::step) unless `found` (1) f32, where the parameters are, is not 0: then parameters and moments stay as they are.
+    /// On a GPU it is looked at there, so the step is counted either way.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn step_unless(&mut self, found: &Tensor, params: &Params, gradients: &[Tensor]) -> Result<()> {
+        self.step_where(Some(found), params, gradients)
+    }
+
+    fn step_where(&mut self, found: Option<&Tensor>, params: &Params, gradients: &[Tensor]) -> Result<()> {
         self.check_step(params, gradients)?;
         let (mut stepping, mut thetas, mut grads) = (Vec::new(), Vec::new(), Vec::new());
         for (param, gradient) in params.trainable().zip(gradients) {
@@ -195,12 +208,12 @@ impl Optimizer {
             OptimizerConfig::Sgd { lr, momentum, weight_decay } => {
                 let step = SgdStep { lr, momentum, weight_decay };
                 if momentum == 0.0 {
-                    return Tensor::sgd_step_all(&thetas, &grads, None, step);
+                    return Tensor::sgd_step_unless(found, &thetas, &grads, None, step);
                 }
                 self.count(&stepping, &thetas)?;
                 let velocities: Vec<&Tensor> =
                     stepping.iter().map(|name| &self.states[*name].moments).collect();
-                Tensor::sgd_step_all(&thetas, &grads, Some(&velocities), step)
+                Tensor::sgd_step_unless(found, &thetas, &grads, Some(&velocities), step)
             }
             OptimizerConfig::Adam { lr, betas, eps, weight_decay, decoupled } => {
                 self.count(&stepping, &thetas)?;
@@ -212,7 +225,7 @@ impl Optimizer {
                     let (beta1, beta2) = betas;
                     let t = states[same.start].t;
                     let step = AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, t };
-                    Tensor::adam_step_all(&thetas[same.clone()], &grads[same], &moments, step)?;
+                    Tensor::adam_step_unless(found, &thetas[same.clone()], &grads[same], &moments, step)?;
                 }
                 Ok(())
             }
@@ -319,7 +332,31 @@ pub fn clip_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
     Ok(norm)
 }
 
-/// Sums the gradients of several minibatches, so that one step can be taken for all of them.
+/// Sums the gradients of several minibatches, so that one step can be taken for all of them: with minibatches of one size the step
+/// of the whole batch. Gradients in f16 and bf16 are summed in f32.
+///
+/// ```
+/// use candle_core::{DType, Device, Module, Tensor};
+/// use cl_core::{TensorOps, Units};
+/// use cl_nn::{Accumulator, LossScale, LossScaler, Mlp, Optimizer, OptimizerConfig, Precision};
+///
+/// let net = Mlp::new(&[2, 32, 2], DType::F32, &Device::Cpu, &mut cl_core::rng(0, "weights"))?;
+/// let mut optimizer = Optimizer::new(OptimizerConfig::adam(0.01))?;
+/// let scaler = LossScaler::new(LossScale::default(), &Device::Cpu)?; // of steps in f16 only
+/// let x = Tensor::new(&[[0f32, 0.], [0., 1.], [1., 0.], [1., 1.]], &Device::Cpu)?;
+/// let y = Tensor::new(&[0u32, 1, 1, 0], &Device::Cpu)?;
+/// let mut accumulator = Accumulator::default();
+/// for _ in 0..200 {
+///     for start in [0, 2] {
+///         let (x, y) = (Precision::F16.cast(&x.narrow(0, start, 2)?)?, y.narrow(0, start, 2)?);
+///         let loss = net.forward(&x)?.cross_entropy(&y, Units::All, None)?;
+///         accumulator.add(&scaler.gradients(net.params(), &loss)?)?;
+///     }
+///     scaler.step(&mut optimizer, net.params(), &accumulator.take()?)?;
+/// }
+/// assert_eq!(net.predict(&x)?.argmax(1)?.to_vec1::<u32>()?, [0, 1, 1, 0]);
+/// # Ok::<(), cl_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Accumulator {
     sum: Vec<Tensor>,
@@ -329,13 +366,18 @@ pub struct Accumulator {
 impl Accumulator {
     /// Adds the gradients of a minibatch.
     pub fn add(&mut self, gradients: &[Tensor]) -> Result<()> {
+        let wide = |gradient: &Tensor| match gradient.dtype() {
+            DType::F16 | DType::BF16 => gradient.to_dtype(DType::F32),
+            _ => Ok(gradient.clone()),
+        };
+        let gradients = gradients.iter().map(wide).collect::<Result<Vec<_>, _>>()?;
         if self.sum.is_empty() {
-            self.sum = gradients.to_vec();
+            self.sum = gradients;
         } else if self.sum.len() != gradients.len() {
             let (expected, got) = (self.sum.len().to_string(), gradients.len().to_string());
             return Err(Error::mismatch("accumulated gradients", expected, got));
         } else {
-            self.sum = self.sum.iter().zip(gradients).map(|(a, b)| a + b).collect::<Result<_, _>>()?;
+            self.sum = self.sum.iter().zip(&gradients).map(|(a, b)| a + b).collect::<Result<_, _>>()?;
         }
         self.count += 1;
         Ok(())

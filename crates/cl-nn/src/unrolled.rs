@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Storage, Tensor};
-use cl_core::{Activation, Error, Result};
+use cl_core::{Activation, Error, Result, TensorOps as _};
 
 use crate::Linear;
 
@@ -83,12 +83,18 @@ impl Unrolled {
                 return Err(Error::mismatch("unrolled", expected, format!("{:?} {other:?}", x.dtype())));
             }
         }
-        // As W·xᵀ: for few rows the product takes W as it lies in memory, where x·Wᵀ takes more than twice as long.
-        let found = self.weight.matmul(&x.detach().t()?)?.t()?.contiguous()?.reshape(((), outputs))?;
-        let found = found.broadcast_add(&self.bias)?;
-        let found = match self.activation {
-            Activation::Identity => found,
-            Activation::Relu => found.relu()?,
+        let found = match x.device().is_cpu() {
+            true => {
+                // As W·xᵀ: for few rows the product takes W as it lies in memory, where x·Wᵀ takes more than twice as long.
+                let found =
+                    self.weight.matmul(&x.detach().t()?)?.t()?.contiguous()?.reshape(((), outputs))?;
+                let found = found.broadcast_add(&self.bias)?;
+                match self.activation {
+                    Activation::Identity => found,
+                    Activation::Relu => found.relu()?,
+                }
+            }
+            false => x.detach().linear(&self.weight, Some(&self.bias), self.activation)?,
         };
         let step = Step {
             found,
@@ -118,6 +124,19 @@ impl CustomOp2 for Begin {
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        weight: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        let device = &weight.device;
+        let token = candle_core::CudaStorage::wrap_cuda_slice(device.alloc_zeros::<f32>(1)?, device.clone());
+        Ok((token, Shape::from(1)))
     }
 
     /// All steps have been gone by: they are further on in the graph.
@@ -158,7 +177,23 @@ impl CustomOp2 for Step {
         let (storage, _) = self.found.storage_and_layout();
         match &*storage {
             Storage::Cpu(found) => Ok((found.clone(), self.found.shape().clone())),
-            _ => candle_core::bail!("unrolled: no kernel for {:?} yet", self.found.device()),
+            _ => candle_core::bail!("unrolled: inputs on the CPU, weights on {:?}", self.found.device()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        use candle_core::backend::BackendStorage as _;
+        let (storage, layout) = self.found.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(found) => Ok((found.try_clone(layout)?, self.found.shape().clone())),
+            _ => candle_core::bail!("unrolled: inputs on {:?}, weights on the CPU", self.found.device()),
         }
     }
 

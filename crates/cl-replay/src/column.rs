@@ -50,7 +50,7 @@ macro_rules! element {
         })*
     };
 }
-element!(u8: U8, u32: U32, i16: I16, i32: I32, i64: I64, f32: F32, f64: F64);
+element!(u8: U8, u32: U32, i16: I16, i32: I32, i64: I64, half::f16: F16, half::bf16: BF16, f32: F32, f64: F64);
 
 /// Runs `$body` with `$T` standing for the element type of `$dtype`.
 macro_rules! for_element {
@@ -67,6 +67,8 @@ macro_rules! for_element {
             DType::I16 => arm!(i16),
             DType::I32 => arm!(i32),
             DType::I64 => arm!(i64),
+            DType::F16 => arm!(half::f16),
+            DType::BF16 => arm!(half::bf16),
             DType::F32 => arm!(f32),
             DType::F64 => arm!(f64),
             other => Err(unsupported(other)),
@@ -75,7 +77,8 @@ macro_rules! for_element {
 }
 
 fn unsupported(dtype: DType) -> Error {
-    let why = format!("{} cannot be stored; u8, u32, i16, i32, i64, f32 and f64 can", dtype.as_str());
+    let why =
+        format!("{} cannot be stored; u8, u32, i16, i32, i64, f16, bf16, f32 and f64 can", dtype.as_str());
     Error::invalid("dtype", why)
 }
 

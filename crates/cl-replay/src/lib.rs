@@ -62,6 +62,7 @@
 //! | [`Flat`], [`PrioritizedFlat`] | pairs of neighbouring steps |
 //! | [`Trajectories`], [`PrioritizedTrajectories`] | sequences of a number of steps |
 //! | [`Queue`] | every step once, in order |
+//! | [`DeviceReplay`] | single items by priority, all of it on a GPU: no batch visits the host |
 //!
 //! [`NStep`] makes returns over several steps of sequences, [`Trajectories::stack`] makes stacks of frames that
 //! are stored once, [`mix`] makes one batch from several memories. Below stand [`SumTree`] and [`Ranking`], the two
@@ -75,6 +76,7 @@
 
 mod class_balanced;
 mod column;
+mod device;
 mod draw;
 mod flat;
 mod folder;
@@ -107,6 +109,7 @@ mod timeline;
 mod trajectory;
 
 pub use class_balanced::{Budget, ClassBalanced};
+pub use device::{DeviceItems, DeviceReplay, DeviceReplayBuilder, DeviceSample};
 pub use draw::Draw;
 pub use flat::{Flat, Leading, PrioritizedFlat, PrioritizedTransition, Transition, Transitions};
 pub use greedy_balanced::GreedyBalanced;

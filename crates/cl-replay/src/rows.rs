@@ -16,7 +16,8 @@ use crate::{
 ///
 /// The first batch that is written fixes number, row shapes, dtypes and device of the columns. Rows are
 /// written in place, and copied out: no tensor outside shares memory with the storage. Slots are filled
-/// from the first on, without gaps. Elements are u8, u32, i16, i32, i64, f32 or f64, and stay what they are.
+/// from the first on, without gaps. Elements are u8, u32, i16, i32, i64, f16, bf16, f32 or
+/// f64, and stay what they are.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,15 @@ impl Schema {
         &self,
         batch: &[(&str, &'t Tensor)],
     ) -> Result<(Vec<&'t Tensor>, [usize; N])> {
+        self.batch_on(&Device::Cpu, batch)
+    }
+
+    /// The same of a batch that is on this device.
+    pub(crate) fn batch_on<'t, const N: usize>(
+        &self,
+        device: &Device,
+        batch: &[(&str, &'t Tensor)],
+    ) -> Result<(Vec<&'t Tensor>, [usize; N])> {
         let mut tensors = Vec::with_capacity(self.fields.len());
         let mut leading = None;
         for (i, field) in self.fields.iter().enumerate() {
@@ -126,8 +135,11 @@ impl Schema {
             if first != expected || dims.get(N..) != Some(&field.shape[..]) || tensor.dtype() != field.dtype {
                 return Err(wrong_field(field, leading.map(|l: [usize; N]| l.to_vec()), N, tensor));
             }
-            if !tensor.device().is_cpu() {
-                let expected = format!("{:?} on the CPU", field.name);
+            if !tensor.device().same_device(device) {
+                let expected = match device {
+                    Device::Cpu => format!("{:?} on the CPU", field.name),
+                    other => format!("{:?} on {:?}", field.name, other.location()),
+                };
                 let got = format!("on {:?}", tensor.device().location());
                 return Err(Error::mismatch("field", expected, got));
             }

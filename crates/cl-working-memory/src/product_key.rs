@@ -8,14 +8,13 @@
 //!
 //! **Gradients of the values.** In candle's [`GradStore`] a gradient is as large as its variable: with
 //! [`forward`](ProductKeys::forward) every step makes K² rows of mostly zeros. [`forward_sparse`](ProductKeys::forward_sparse)
-//! takes the used rows out as a variable of their own, and [`descend`](ProductKeys::descend) changes those alone.
-
-use std::cmp::Ordering;
+//! takes the used rows out as a variable of their own, and [`descend`](ProductKeys::descend) changes those alone. How many there are
+//! must be known for that: on a GPU their numbers are read back, where `forward` reads nothing.
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Module, Tensor, Var};
 use cl_core::init::Init;
-use cl_core::{Activation, Error, Params, Result, Rng};
+use cl_core::{Activation, Error, Params, Result, Rng, TensorOps as _};
 use cl_nn::Linear;
 use serde::{Deserialize, Serialize};
 
@@ -222,22 +221,17 @@ impl ProductKeys {
         let halves = self.halves.reshape((heads * 2, keys, half))?;
         let scores = queries.matmul(&halves.transpose(1, 2)?.contiguous()?)?.transpose(0, 1)?.contiguous()?;
 
-        let seen = scores.detach().to_dtype(DType::F64)?.to_vec3::<f64>()?;
-        let pairs = seen.iter().flat_map(|row| row.chunks_exact(2));
-        let chosen: Vec<_> = pairs.flat_map(|pair| best_pairs(&pair[0], &pair[1], top)).collect();
-        let numbers = |of: &dyn Fn(&(usize, usize)) -> usize| -> Result<Tensor> {
-            let all: Vec<u32> = chosen.iter().map(|pair| of(pair) as u32).collect();
-            Ok(Tensor::from_vec(all, (n, heads, top), x.device())?)
-        };
-        // The scores of what was chosen, again from the graph: of each half, (n, heads, top).
         let scores = scores.reshape((n, heads, 2, keys))?;
-        let half_scores = |which: usize, at: Tensor| -> Result<Tensor> {
+        let chosen = scores.best_pairs(top)?;
+        // The scores of what was chosen, again from the graph: of each half, (n, heads, top).
+        let half_scores = |which: usize| -> Result<Tensor> {
+            let at = chosen.get(1 + which)?;
             Ok(scores.narrow(2, which, 1)?.squeeze(2)?.contiguous()?.gather(&at, D::Minus1)?)
         };
-        let sums = (half_scores(0, numbers(&|pair| pair.0)?)? + half_scores(1, numbers(&|pair| pair.1)?)?)?;
+        let sums = (half_scores(0)? + half_scores(1)?)?;
         let shares = sums.broadcast_sub(&sums.detach().max_keepdim(D::Minus1)?)?.exp()?;
         let weights = shares.broadcast_div(&shares.sum_keepdim(D::Minus1)?)?;
-        Ok(Selected { rows: numbers(&|pair| pair.0 * keys + pair.1)?, weights })
+        Ok(Selected { rows: chosen.get(0)?, weights })
     }
 
     /// Σ over heads and used values of weights · values, of those used (n · heads · top, outputs).
@@ -247,30 +241,4 @@ impl ProductKeys {
         let weights = selected.weights.reshape((n, 1, heads * top))?;
         Ok(weights.matmul(&used.reshape((n, heads * top, outputs))?)?.squeeze(1)?)
     }
-}
-
-/// The pairs with the `top` largest sums, the largest first; ties go to the smaller first half, then the smaller second. A score
-/// that is no number counts as the largest, so that it is seen in what comes out.
-fn best_pairs(first: &[f64], second: &[f64], top: usize) -> Vec<(usize, usize)> {
-    let best = |scores: &[f64]| {
-        let order = |a: &usize, b: &usize| descending(scores[*a], scores[*b]).then(a.cmp(b));
-        let mut all: Vec<usize> = (0..scores.len()).collect();
-        if top < all.len() {
-            all.select_nth_unstable_by(top, order);
-            all.truncate(top);
-        }
-        all.sort_unstable_by(order);
-        all
-    };
-    let (firsts, seconds) = (best(first), best(second));
-    let mut pairs: Vec<(usize, usize)> =
-        firsts.iter().flat_map(|&i| seconds.iter().map(move |&j| (i, j))).collect();
-    let sum = |pair: &(usize, usize)| first[pair.0] + second[pair.1];
-    pairs.sort_unstable_by(|a, b| descending(sum(a), sum(b)).then(a.cmp(b)));
-    pairs.truncate(top);
-    pairs
-}
-
-fn descending(a: f64, b: f64) -> Ordering {
-    b.is_nan().cmp(&a.is_nan()).then(b.total_cmp(&a))
 }

@@ -12,14 +12,16 @@
 //! a softmax in which attention is the weight of a slot before anything is asked: so a gradient reaches what gives attention.
 //! Keys, values and attention stay in the graph; the choice of a slot does not, nor do ages.
 //!
-//! The state is a value of its own, for a batch of sequences: keep it, save it, detach it, go on from it.
+//! The state is a value of its own, for a batch of sequences: keep it, save it, detach it, go on from it. It stays on the device
+//! that it was made on: a slot is chosen there, and nothing is read back.
 
 use std::path::Path;
 
 use candle_core::{D, DType, Device, Tensor};
 use cl_core::snapshot::{self, Kind};
 use cl_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Sizes of the slots, and how sharply they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,8 +57,14 @@ pub struct SlotsState {
     /// (batch, capacity); 0 where a slot is empty.
     #[serde(serialize_with = "cl_core::snapshot::tensor::serialize")]
     attention: Tensor,
-    /// Writes since each slot was written (batch · capacity), row by row.
-    age: Vec<u64>,
+    /// Writes since each slot was written (batch, capacity): whole numbers, in f64.
+    #[serde(serialize_with = "serialize_ages")]
+    age: Tensor,
+}
+
+/// As whole numbers, row by row.
+fn serialize_ages<S: Serializer>(age: &Tensor, serializer: S) -> Result<S::Ok, S::Error> {
+    ages(age).map_err(S::Error::custom)?.concat().serialize(serializer)
 }
 
 /// What serde reads, before it is checked.
@@ -85,6 +93,8 @@ impl TryFrom<Saved> for SlotsState {
         if numbers(&attention)?.iter().any(|a| !(*a >= 0.0 && a.is_finite())) {
             return Err(Error::invalid("slots", "an attention that was saved is negative, or no number"));
         }
+        let age: Vec<f64> = age.into_iter().map(|age| age as f64).collect();
+        let age = Tensor::from_vec(age, attention.dims(), attention.device())?;
         Ok(Self { keys, values, attention, age })
     }
 }
@@ -127,7 +137,7 @@ impl Slots {
             keys: zeros(&[batch, self.capacity, self.key])?,
             values: zeros(&[batch, self.capacity, self.value])?,
             attention: zeros(&[batch, self.capacity])?,
-            age: vec![0; batch * self.capacity],
+            age: Tensor::zeros((batch, self.capacity), DType::F64, device)?,
         })
     }
 
@@ -137,7 +147,8 @@ impl Slots {
     ///
     /// # Errors
     /// [`Error::Mismatch`] for shapes that do not fit the state; [`Error::Invalid`] for an attention that is negative or no
-    /// number.
+    /// number. On a GPU nothing is read back to be checked: a negative attention writes nothing there, and one that is no number
+    /// makes the attention of its sequence NaN.
     pub fn write(
         &self,
         state: &SlotsState,
@@ -149,29 +160,15 @@ impl Slots {
         shaped("key", key, &[batch, self.key])?;
         shaped("value", value, &[batch, self.value])?;
         shaped("attention", attention, &[batch])?;
-        let given = numbers(attention)?;
-        if let Some(row) = given.iter().position(|a| !(*a >= 0.0 && a.is_finite())) {
-            let why = format!("{} of sequence {row} is not 0 or more", given[row]);
-            return Err(Error::invalid("attention", why));
-        }
-
-        let n = self.capacity;
-        let held = numbers(&state.attention)?;
-        let mut age = state.age.clone();
-        // 1 where something is written.
-        let mut chosen = vec![0f32; batch * n];
-        for (row, &given) in given.iter().enumerate().filter(|(_, given)| **given > 0.0) {
-            let slots = row * n..(row + 1) * n;
-            slots.clone().filter(|&slot| held[slot] > 0.0).for_each(|slot| age[slot] += 1);
-            let importance = |slot: &usize| held[*slot] / (age[*slot] as f64 + 1.0);
-            let least = slots.min_by(|a, b| importance(a).total_cmp(&importance(b)));
-            let least = least.expect("there is at least one slot");
-            if given >= importance(&least) {
-                (chosen[least], age[least]) = (1.0, 0);
+        if attention.device().is_cpu() {
+            let given = numbers(attention)?;
+            if let Some(row) = given.iter().position(|a| !(*a >= 0.0 && a.is_finite())) {
+                let why = format!("{} of sequence {row} is not 0 or more", given[row]);
+                return Err(Error::invalid("attention", why));
             }
         }
-        let chosen =
-            Tensor::from_vec(chosen, (batch, n), state.keys.device())?.to_dtype(state.keys.dtype())?;
+        let (chosen, age) = self.chosen(state, attention)?;
+        let chosen = chosen.to_dtype(state.keys.dtype())?;
         let kept = chosen.affine(-1.0, 1.0)?;
         let put = |old: &Tensor, new: &Tensor| -> Result<Tensor> {
             let kept = old.broadcast_mul(&kept.unsqueeze(2)?)?;
@@ -184,6 +181,25 @@ impl Slots {
             attention: attention?,
             age,
         })
+    }
+
+    /// 1 where something of this attention (batch) is written, else 0, and the ages after that: (batch, capacity) each, in f64,
+    /// outside of the graph.
+    fn chosen(&self, state: &SlotsState, attention: &Tensor) -> Result<(Tensor, Tensor)> {
+        let number = |truth: Tensor| truth.to_dtype(DType::F64);
+        let held = number(state.attention.detach())?;
+        let given = number(attention.detach())?.unsqueeze(1)?;
+        let writes = number(given.gt(0.0)?)?;
+        let age = (&state.age + number(held.gt(0.0)?)?.broadcast_mul(&writes)?)?;
+        let importance = (held / (&age + 1.0)?)?;
+        let least = importance.min_keepdim(1)?;
+        // Of several, the first: the one that most slots stand behind.
+        let behind = Tensor::arange_step(self.capacity as f64, 0.0, -1.0, age.device())?;
+        let candidates = number(importance.broadcast_eq(&least)?)?.broadcast_mul(&behind)?;
+        let first = number(candidates.broadcast_eq(&candidates.max_keepdim(1)?)?)?;
+        let chosen = first.broadcast_mul(&(writes * number(given.ge(&least)?)?)?)?;
+        let age = (age * chosen.affine(-1.0, 1.0)?)?;
+        Ok((chosen, age))
     }
 
     /// What queries (batch, queries, key) find.
@@ -240,8 +256,11 @@ impl SlotsState {
     }
 
     /// How many writes came after each slot's own: for each sequence, slot by slot.
-    pub fn age(&self) -> impl Iterator<Item = &[u64]> {
-        self.age.chunks(self.attention.dims()[1])
+    ///
+    /// # Errors
+    /// candle's own.
+    pub fn age(&self) -> Result<Vec<Vec<u64>>> {
+        ages(&self.age)
     }
 
     /// a / (age + 1), likewise.
@@ -249,9 +268,7 @@ impl SlotsState {
     /// # Errors
     /// candle's own.
     pub fn importance(&self) -> Result<Vec<Vec<f64>>> {
-        let attention = numbers(&self.attention)?;
-        let all: Vec<f64> = attention.iter().zip(&self.age).map(|(a, age)| a / (*age as f64 + 1.0)).collect();
-        Ok(all.chunks(self.attention.dims()[1]).map(<[f64]>::to_vec).collect())
+        Ok((self.attention.detach().to_dtype(DType::F64)? / (&self.age + 1.0)?)?.to_vec2()?)
     }
 
     /// What was found is attended to: the weights (batch, queries, capacity) of a [read](Slots::read) are added to the attention
@@ -294,6 +311,11 @@ fn shaped(what: &'static str, tensor: &Tensor, expected: &[usize]) -> Result<()>
         return Ok(());
     }
     Err(Error::mismatch(what, format!("{expected:?}"), format!("{:?}", tensor.dims())))
+}
+
+/// Ages as whole numbers.
+fn ages(age: &Tensor) -> Result<Vec<Vec<u64>>> {
+    Ok(age.to_vec2::<f64>()?.into_iter().map(|row| row.into_iter().map(|age| age as u64).collect()).collect())
 }
 
 /// All of them, outside of the graph.

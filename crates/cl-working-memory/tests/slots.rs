@@ -87,7 +87,7 @@ proptest! {
         }
         let query = normal(&[3, 2, 2], seed + 7);
         let found = SLOTS.read(&state, &query).unwrap();
-        let ages: Vec<&[u64]> = state.age().collect();
+        let ages = state.age().unwrap();
         for (row, list) in lists.iter().enumerate() {
             let importance: Vec<f64> = state.importance().unwrap()[row].clone();
             for (slot, expected) in list.iter().enumerate() {

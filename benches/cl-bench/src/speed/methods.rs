@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use cl_core::{Result, Units};
 use cl_data::{Samples, Scenario, Task, Transform};
 use cl_methods::{Batch, Learner, Method, Registry};
-use cl_nn::{Mlp, Optimizer, OptimizerConfig};
+use cl_nn::{Mlp, Optimizer, OptimizerConfig, Precision};
 use rand::Rng as _;
 use serde_json::{Value, json};
 
@@ -93,6 +93,8 @@ impl OfMethod {
         let mut learner = Learner {
             net,
             optimizer: Optimizer::new(OptimizerConfig::sgd(0.01))?,
+            precision: Precision::F32,
+            scaler: None,
             scenario: Scenario::Domain,
             task: 0,
             classes_per_task: CLASSES as usize,

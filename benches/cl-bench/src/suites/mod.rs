@@ -22,6 +22,7 @@ mod van_de_ven_permuted;
 use cl_core::{Error, Result};
 use cl_data::Scenario;
 use cl_methods::Protocol;
+use cl_methods::train::Precision;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,6 +47,17 @@ pub struct Suite {
     pub rows: Vec<Row>,
     /// Remarks for the report, a paragraph each.
     pub notes: Vec<&'static str>,
+}
+
+impl Suite {
+    /// The suite with all training steps in this precision: another protocol, whose results are other results.
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        self.setting.protocol.precision = precision;
+        for setting in self.rows.iter_mut().filter_map(|row| row.setting.as_mut()) {
+            setting.protocol.precision = precision;
+        }
+        self
+    }
 }
 
 /// What is held fixed in a table. Part of what identifies a result.

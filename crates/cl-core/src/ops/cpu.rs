@@ -1,6 +1,11 @@
 //! What the CPU loops of all operations share: typed slices, matrix products, wide instructions.
 
-use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType};
+use std::borrow::Cow;
+
+use candle_core::{CpuStorage, DType, Layout, Storage, Tensor, WithDType};
+use half::slice::HalfFloatSliceExt as _;
+use half::vec::HalfFloatVecExt as _;
+use half::{bf16, f16};
 
 use crate::{Error, Result};
 
@@ -36,6 +41,39 @@ macro_rules! real {
     )*};
 }
 real!(f32: F32, exp_f32; f64: F64, f64::exp;);
+
+/// The floating-point types that operands are stored in: those that are computed in, and the 16-bit ones, which become f32 to
+/// be computed with. Of these each result is rounded once, to the nearest, ties to even: by a part of 2⁻¹¹ (f16, down to 2⁻¹⁴,
+/// below which the steps are 2⁻²⁴ wide) or 2⁻⁸ (bf16) at most.
+pub(crate) trait Stored: WithDType {
+    /// What is computed in.
+    type Real: Real;
+    /// As numbers to compute with. Exact.
+    fn widened(stored: &[Self]) -> Cow<'_, [Self::Real]>;
+    /// What was computed, to be stored.
+    fn rounded(computed: Vec<Self::Real>) -> Vec<Self>;
+}
+
+macro_rules! stored {
+    ($($real:ident)* ; $($half:ident)*) => {
+        $(impl Stored for $real {
+            type Real = Self;
+            fn widened(stored: &[Self]) -> Cow<'_, [Self]> { Cow::Borrowed(stored) }
+            fn rounded(computed: Vec<Self>) -> Vec<Self> { computed }
+        })*
+        $(impl Stored for $half {
+            type Real = f32;
+            fn widened(stored: &[Self]) -> Cow<'_, [f32]> { Cow::Owned(stored.to_f32_vec()) }
+            fn rounded(computed: Vec<f32>) -> Vec<Self> { Vec::from_f32_slice(&computed) }
+        })*
+    };
+}
+stored!(f32 f64; f16 bf16);
+
+/// The dtype that tensors of this one are computed in.
+pub(crate) fn computed_in(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+}
 
 /// eˣ = 2ⁿ·eʳ with |r| ≤ ½ ln 2, and eʳ by the polynomial of Cephes' `expf` (S. L. Moshier). NaN stays NaN.
 #[inline(always)]
@@ -102,6 +140,28 @@ macro_rules! for_float {
     };
 }
 pub(crate) use for_float;
+
+/// [`for_float`] for operations that take the 16-bit floats too: `$T` is one of [`Stored`].
+macro_rules! for_stored {
+    ($name:expr, $storage:expr, $T:ident => $body:expr) => {
+        match {
+            #[allow(unused_imports)] // as above
+            use candle_core::backend::BackendStorage as _;
+            $storage.dtype()
+        } {
+            candle_core::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            candle_core::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            _ => $crate::ops::cpu::for_float!($name, $storage, $T => $body),
+        }
+    };
+}
+pub(crate) use for_stored;
 
 /// The elements of a contiguous operand.
 pub(crate) fn slice<'a, T: WithDType>(

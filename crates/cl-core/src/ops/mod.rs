@@ -8,6 +8,7 @@
 mod accumulate_sq;
 mod adam_step;
 mod allocation;
+mod best_pairs;
 mod cpu;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
@@ -15,6 +16,7 @@ pub(crate) mod cuda;
 mod descend;
 mod linear;
 mod link;
+mod loss_scale;
 mod lstm_cell;
 mod memory_access;
 mod path_integral;
@@ -22,7 +24,9 @@ pub mod per_sample;
 mod project;
 mod quadratic_penalty;
 mod retrieve;
+pub mod ring;
 mod sgd_step;
+pub mod sum_tree;
 #[cfg(test)]
 mod testing;
 
@@ -30,6 +34,7 @@ use candle_core::Tensor;
 
 pub use adam_step::AdamStep;
 pub use linear::Activation;
+pub use loss_scale::ScaleUpdate;
 pub use memory_access::{MemoryAccess, MemoryState, ModeOrder, Strength};
 pub use project::{Projection, project};
 pub use quadratic_penalty::Quadratic;
@@ -37,8 +42,9 @@ pub use sgd_step::SgdStep;
 
 use crate::{Result, Units};
 
-/// The fused operations, on candle's [`Tensor`]. f32 and f64; operands of any strides, except that
-/// what is changed in place must be contiguous. Operations in place are not recorded in the graph:
+/// The fused operations, on candle's [`Tensor`]. f32 and f64, and f16 and bf16 where a layer is trained in them: in
+/// [`linear`](Self::linear), [`cross_entropy`](Self::cross_entropy) and [`sum_of_rows`](Self::sum_of_rows), which compute in f32 and
+/// round what they give. Operands of any strides, except that what is changed in place must be contiguous. Operations in place are not recorded in the graph:
 /// between a forward and its backward pass they would change the gradient.
 ///
 /// ```
@@ -59,7 +65,8 @@ pub trait TensorOps: Sized {
     fn linear(&self, weight: &Self, bias: Option<&Self>, act: Activation) -> Result<Self>;
 
     /// Softmax cross-entropy of the logits `self` (n, outputs) and the target units (n) u32 over the
-    /// active `units`: the mean, or Σ wᵢℓᵢ where `weights` (n) are given. A scalar, differentiable.
+    /// active `units`: the mean, or Σ wᵢℓᵢ where `weights` (n) are given. A scalar, differentiable. Of logits in f16 and bf16 loss
+    /// and weights are f32.
     ///
     /// # Errors
     /// An empty batch; a target that is not an active unit.
@@ -96,6 +103,13 @@ pub trait TensorOps: Sized {
     /// # Errors
     /// A scalar.
     fn allocation(&self) -> Result<Self>;
+
+    /// The `top` pairs with the largest sums of a first and a second score, of `self` (.., 2, k): u32 (3, .., top), the pair i·k + j,
+    /// i and j, the best first. What is no number counts as the largest. No gradient goes through the choice.
+    ///
+    /// # Errors
+    /// Another shape, more pairs than scores, more than 2¹⁶ scores.
+    fn best_pairs(&self, top: usize) -> Result<Self>;
 
     /// The DNC's temporal links after a step, of the links `self` (.., n, n) before it, what is written `write` (.., n) and the
     /// `precedence` (.., n) before it: L′ᵢⱼ = (1 − wᵢ − wⱼ) Lᵢⱼ + wᵢ pⱼ, L′ᵢᵢ = 0. Differentiable.
@@ -144,6 +158,17 @@ pub trait TensorOps: Sized {
         grads: &[&Self],
         velocities: Option<&[&Self]>,
         step: SgdStep,
+    ) -> Result<()> {
+        Self::sgd_step_unless(None, thetas, grads, velocities, step)
+    }
+
+    /// [`sgd_step_all`](Self::sgd_step_all) unless `found` (1) f32 is not 0: then nothing changes. On a GPU it is looked at there.
+    fn sgd_step_unless(
+        found: Option<&Self>,
+        thetas: &[&Self],
+        grads: &[&Self],
+        velocities: Option<&[&Self]>,
+        step: SgdStep,
     ) -> Result<()>;
 
     /// One step of Adam or AdamW, in place; `moments` (2, ..self) hold m and v.
@@ -152,7 +177,30 @@ pub trait TensorOps: Sized {
     }
 
     /// [`adam_step`](Self::adam_step) of many parameters that are at the same step: on a GPU, one launch.
-    fn adam_step_all(thetas: &[&Self], grads: &[&Self], moments: &[&Self], step: AdamStep) -> Result<()>;
+    fn adam_step_all(thetas: &[&Self], grads: &[&Self], moments: &[&Self], step: AdamStep) -> Result<()> {
+        Self::adam_step_unless(None, thetas, grads, moments, step)
+    }
+
+    /// [`adam_step_all`](Self::adam_step_all) unless `found` (1) f32 is not 0: then nothing changes. On a GPU it is looked at there.
+    fn adam_step_unless(
+        found: Option<&Self>,
+        thetas: &[&Self],
+        grads: &[&Self],
+        moments: &[&Self],
+        step: AdamStep,
+    ) -> Result<()>;
+
+    /// g ← g/S in place for gradients of a loss that was multiplied by S; an element that is not finite becomes 0. `state` (4) f32
+    /// is S, 1 where such an element was found (what was 1 stays 1), the good steps since S has changed, and the steps that were
+    /// skipped. On a GPU one launch, and nothing is read back.
+    ///
+    /// # Errors
+    /// Gradients in f16 or bf16, which cannot hold what the division leaves.
+    fn unscale_all(gradients: &[&Self], state: &Self) -> Result<()>;
+
+    /// With `self` the state of [`unscale_all`](Self::unscale_all), after the step: where something was found, which is forgotten
+    /// then, S shrinks by `backoff`, and after `interval` steps without it grows by `growth`. S stays within 2⁻¹²⁶ and 2¹²⁶.
+    fn update_scale(&self, update: ScaleUpdate) -> Result<()>;
 
     /// self ← decay·self + scale·g², in place.
     fn accumulate_sq(&self, grad: &Self, decay: f64, scale: f64) -> Result<()> {
@@ -210,6 +258,10 @@ impl TensorOps for Tensor {
         allocation::allocation(self)
     }
 
+    fn best_pairs(&self, top: usize) -> Result<Self> {
+        best_pairs::best_pairs(self, top)
+    }
+
     fn link(&self, write: &Self, precedence: &Self) -> Result<Self> {
         link::link(self, write, precedence)
     }
@@ -239,17 +291,32 @@ impl TensorOps for Tensor {
         linear::sum_of_rows(self)
     }
 
-    fn sgd_step_all(
+    fn sgd_step_unless(
+        found: Option<&Self>,
         thetas: &[&Self],
         grads: &[&Self],
         velocities: Option<&[&Self]>,
         step: SgdStep,
     ) -> Result<()> {
-        sgd_step::sgd_step(thetas, grads, velocities, step)
+        sgd_step::sgd_step(found, thetas, grads, velocities, step)
     }
 
-    fn adam_step_all(thetas: &[&Self], grads: &[&Self], moments: &[&Self], step: AdamStep) -> Result<()> {
-        adam_step::adam_step(thetas, grads, moments, step)
+    fn adam_step_unless(
+        found: Option<&Self>,
+        thetas: &[&Self],
+        grads: &[&Self],
+        moments: &[&Self],
+        step: AdamStep,
+    ) -> Result<()> {
+        adam_step::adam_step(found, thetas, grads, moments, step)
+    }
+
+    fn unscale_all(gradients: &[&Self], state: &Self) -> Result<()> {
+        loss_scale::unscale(gradients, state)
+    }
+
+    fn update_scale(&self, update: ScaleUpdate) -> Result<()> {
+        loss_scale::update(self, update)
     }
 
     fn accumulate_sq_all(sums: &[&Self], grads: &[&Self], decay: f64, scale: f64) -> Result<()> {

@@ -33,6 +33,21 @@ pub fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
     }
 }
 
+/// The 16-bit floats and their unit roundoff.
+pub const HALVES: [(DType, f64); 2] = [(DType::F16, 1.0 / 2048.0), (DType::BF16, 1.0 / 256.0)];
+
+/// Fails where an element of `found`, in f16 or bf16, is further from `exact` than one rounding brings it, and `slack` times the
+/// element of `of` for what the sums in f32 lose.
+pub fn assert_rounded(found: &Tensor, exact: &Tensor, slack: f64, of: &Tensor) {
+    assert_eq!(found.dims(), exact.dims());
+    let unit = HALVES.iter().find(|(dtype, _)| *dtype == found.dtype()).unwrap().1;
+    for (i, ((f, e), of)) in elements(found).into_iter().zip(elements(exact)).zip(elements(of)).enumerate() {
+        // Half of the step below the normal numbers of f16.
+        let bound = (unit * e.abs()).max(2f64.powi(-25)) + slack * of;
+        assert!((f - e).abs() <= bound, "element {i}: {f} against {e}, bound {bound}");
+    }
+}
+
 /// The gradient of the scalar `f` at each of `vars` (f64), against central differences.
 pub fn assert_gradients(vars: &[&Var], f: impl Fn() -> Tensor) {
     const STEP: f64 = 1e-5;

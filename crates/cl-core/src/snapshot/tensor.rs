@@ -130,7 +130,7 @@ impl<T: Saved> Saved for BTreeMap<String, T> {
     }
 }
 
-/// A tensor as plain data: f32, f64, u8, u32, i16, i32 or i64.
+/// A tensor as plain data: f16, bf16, f32, f64, u8, u32, i16, i32 or i64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorData {
     /// The dimensions; none for a scalar.
@@ -146,6 +146,14 @@ pub struct TensorData {
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
+            DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
             DType::F32 => {
                 type $T = f32;
                 $body
@@ -176,7 +184,10 @@ macro_rules! with_element {
             }
             other => Err(Error::invalid(
                 "dtype of a saved tensor",
-                format!("{} is not supported; convert to f32, f64, u8, u32, i16, i32 or i64", other.as_str()),
+                format!(
+                    "{} is not supported; convert to f16, bf16, f32, f64, u8, u32, i16, i32 or i64",
+                    other.as_str()
+                ),
             )),
         }
     };

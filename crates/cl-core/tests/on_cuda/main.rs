@@ -1,6 +1,9 @@
 //! Every operation gives on a GPU what it gives on the CPU. Skipped, with the reason, where there is no GPU.
 #![allow(clippy::unwrap_used)]
 
+mod memory;
+mod replay;
+mod half;
 mod training;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -22,6 +25,22 @@ const FLOATS: [DType; 2] = [DType::F32, DType::F64];
 fn normal(shape: impl Into<candle_core::Shape>, dtype: DType, seed: u64) -> Tensor {
     let var = Init::Normal(1.0).var(shape, dtype, &Device::Cpu, &mut cl_core::rng(seed, "test")).unwrap();
     var.as_detached_tensor()
+}
+
+/// Lists of tensors of these sizes, each with a copy on the GPU. `offset`: views that begin behind the first element, so that
+/// they are not aligned.
+fn lists(sizes: &[usize], dtype: DType, seed: u64, offset: usize, gpu: &Device) -> [Vec<Tensor>; 2] {
+    let make = |(i, &n): (usize, &usize)| {
+        let cpu = normal(n + offset, dtype, seed + i as u64);
+        let other = cpu.to_device(gpu).unwrap();
+        [cpu, other].map(|t| t.narrow(0, offset, n).unwrap())
+    };
+    let (cpu, other) = sizes.iter().enumerate().map(make).map(|[a, b]| (a, b)).unzip();
+    [cpu, other]
+}
+
+fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
+    tensors.iter().collect()
 }
 
 fn elements(t: &Tensor) -> Vec<f64> {

@@ -3,23 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use cl_core::{Activation, AdamStep, Quadratic, SgdStep, TensorOps, Units, per_sample, project};
 
-use super::{FLOATS, assert_close, compare, gpu, normal, tolerance};
-
-/// Lists of tensors of these sizes, each with a copy on the GPU. `offset`: views that begin behind the first element, so that
-/// they are not aligned.
-fn lists(sizes: &[usize], dtype: DType, seed: u64, offset: usize, gpu: &Device) -> [Vec<Tensor>; 2] {
-    let make = |(i, &n): (usize, &usize)| {
-        let cpu = normal(n + offset, dtype, seed + i as u64);
-        let other = cpu.to_device(gpu).unwrap();
-        [cpu, other].map(|t| t.narrow(0, offset, n).unwrap())
-    };
-    let (cpu, other) = sizes.iter().enumerate().map(make).map(|[a, b]| (a, b)).unzip();
-    [cpu, other]
-}
-
-fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
-    tensors.iter().collect()
-}
+use super::{FLOATS, assert_close, compare, gpu, lists, normal, refs, tolerance};
 
 /// More tensors than one launch takes, empty ones and large ones among them.
 fn sizes() -> Vec<usize> {

@@ -32,6 +32,7 @@ pub fn protocol(steps: usize) -> Protocol {
         last_batch: LastBatch::Drop,
         budget: Budget::Iterations(steps),
         weights: cl_methods::train::Weights::FanIn,
+        precision: cl_nn::Precision::F32,
     }
 }
 
@@ -162,6 +163,8 @@ pub fn learner(stream: &Stream) -> Learner {
     Learner {
         net: cl_nn::Mlp::new(&widths, candle_core::DType::F32, &candle_core::Device::Cpu, &mut rng).unwrap(),
         optimizer: cl_nn::Optimizer::new(OptimizerConfig::sgd(0.1)).unwrap(),
+        precision: cl_nn::Precision::F32,
+        scaler: None,
         scenario: stream.scenario,
         task: 0,
         classes_per_task: stream.tasks[0].classes.len(),

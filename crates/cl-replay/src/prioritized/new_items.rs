@@ -17,7 +17,7 @@ pub enum NewItems {
 }
 
 impl NewItems {
-    pub(super) fn check(self) -> Result<()> {
+    pub(crate) fn check(self) -> Result<()> {
         match self {
             Self::Fixed(priority) if !(priority.is_finite() && priority >= 0.0) => {
                 Err(Error::invalid("new_items", format!("{priority} is not a finite number from 0 on")))

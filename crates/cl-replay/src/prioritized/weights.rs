@@ -1,21 +1,9 @@
 //! Importance weights: what makes up for draws that are not uniform (Schaul et al. 2016, section 3.4).
 
+pub use cl_core::sum_tree::Weights;
 use serde::{Deserialize, Serialize};
 
 use crate::pow::pow_all;
-
-/// What the importance weights (N · P)^−β are divided by; N is the number of items, P the probability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Weights {
-    /// The largest of the batch: the largest weight is 1, the scale differs from batch to batch.
-    #[default]
-    BatchMax,
-    /// The largest that any item of the memory could have, that of the smallest priority above 0. Costs half a
-    /// byte an item, and a look at sixteen leaves for each that changes.
-    BufferMax,
-    /// Nothing: with β = 1 a weighted mean over draws is an unbiased estimate of the mean over the memory.
-    None,
-}
 
 /// Probabilities and weights of drawn leaves.
 pub(super) fn importance(

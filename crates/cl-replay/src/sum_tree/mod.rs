@@ -1,5 +1,6 @@
 //! Draws in proportion to weights that change: the sum tree.
 
+pub use cl_core::sum_tree::Strata;
 use cl_core::{Error, Result, Rng, prefetch};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
@@ -14,18 +15,6 @@ use crate::wide;
 
 /// Children of a node, leaves of a block.
 const WIDE: usize = 8;
-
-/// How the masses of several draws lie in [0, total).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub enum Strata {
-    /// One in each of n equal segments, in ascending order (Schaul et al. 2016, appendix B.2.1). The counts
-    /// of a whole batch have the expectation that independent draws have, with less variance; a single
-    /// position of it has not.
-    #[default]
-    Stratified,
-    /// Each anywhere, independently of the others.
-    Independent,
-}
 
 /// Non-negative leaves, each drawn with the probability leaf / total.
 ///

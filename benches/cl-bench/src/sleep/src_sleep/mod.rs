@@ -58,6 +58,7 @@ impl Default for Protocol {
                 last_batch: LastBatch::Drop,
                 budget: Budget::Epochs(2),
                 weights: Weights::Small,
+                precision: cl_nn::Precision::F32,
             },
             method: json!({
                 "steps": 15_000,

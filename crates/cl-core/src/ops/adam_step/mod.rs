@@ -20,6 +20,7 @@ use std::sync::Mutex;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 
 use super::cpu::{Real, check_in_place, check_lists, for_float, slice, slice_mut, wide};
+use super::loss_scale::skips;
 use crate::{Error, Result};
 
 /// The coefficients of a step of Adam.
@@ -42,6 +43,7 @@ pub struct AdamStep {
 }
 
 pub(super) fn adam_step(
+    found: Option<&Tensor>,
     thetas: &[&Tensor],
     grads: &[&Tensor],
     moments: &[&Tensor],
@@ -68,9 +70,12 @@ pub(super) fn adam_step(
     if step.t == 0 {
         return Err(Error::invalid("adam_step", "steps are counted from 1"));
     }
+    if skips("adam_step", found)? {
+        return Ok(());
+    }
     #[cfg(feature = "cuda")]
     if thetas.iter().any(|theta| theta.device().is_cuda()) {
-        return cuda::adam_step(thetas, grads, moments, &step);
+        return cuda::adam_step(found, thetas, grads, moments, &step);
     }
     for ((theta, grad), moments) in thetas.iter().zip(grads).zip(moments) {
         if theta.elem_count() > 0 {

@@ -17,6 +17,8 @@
 //! division has none.
 
 pub(super) mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -53,9 +55,22 @@ impl CustomOp1 for Allocation {
         Ok((a, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        u: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("allocation", u, T => cuda::forward::<T>((u, layout)))
+    }
+
     fn bwd(&self, u: &Tensor, a: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         if super::second_order() {
             return differentiable(u, grad).map(Some);
+        }
+        #[cfg(feature = "cuda")]
+        if u.device().is_cuda() {
+            return for_float!("allocation", u, T => cuda::backward::<T>(u, grad).map(Some));
         }
         let n = *u.dims().last().expect("there is a dimension of slots");
         for_float!("allocation", a, T => {

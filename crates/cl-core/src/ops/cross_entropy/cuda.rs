@@ -6,7 +6,7 @@ use candle_core::{CudaStorage, Layout, Result, Shape, Tensor};
 use crate::Units;
 use crate::kernels::CROSS_ENTROPY;
 use crate::ops::cuda::{
-    Float, Operand, THREADS, blocks, device_of, grid, launch, partials, pointer, room, scratch_pointer,
+    Element, Operand, THREADS, blocks, device_of, grid, launch, partials, pointer, room, scratch_pointer,
     tensor_pointer, tickets,
 };
 
@@ -36,7 +36,7 @@ impl From<Units> for Which {
     }
 }
 
-pub(super) fn loss<T: Float>(
+pub(super) fn loss<T: Element>(
     (z, lz): Operand<'_>,
     (y, ly): Operand<'_>,
     w: Option<Operand<'_>>,
@@ -44,7 +44,7 @@ pub(super) fn loss<T: Float>(
 ) -> Result<(CudaStorage, Shape)> {
     let ((n, outputs), device) = (lz.shape().dims2()?, &z.device);
     let shape = Shape::from(());
-    let value = room::<T>(device, 1)?;
+    let value = room::<T::Real>(device, 1)?;
     let grid_size = blocks(n, SAMPLES);
     let partial = partials::<f64>(device, grid_size)?;
     launch!(
@@ -55,8 +55,8 @@ pub(super) fn loss<T: Float>(
         grid(grid_size, 1),
         pointer::<T>(z, lz)?,
         pointer::<u32>(y, ly)?,
-        w.map(|(w, lw)| pointer::<T>(w, lw)).transpose()?.unwrap_or(0),
-        pointer::<T>(&value, &Layout::contiguous(&shape))?,
+        w.map(|(w, lw)| pointer::<T::Real>(w, lw)).transpose()?.unwrap_or(0),
+        pointer::<T::Real>(&value, &Layout::contiguous(&shape))?,
         n as u64,
         outputs as u32,
         Which::from(units),
@@ -67,7 +67,7 @@ pub(super) fn loss<T: Float>(
 }
 
 /// The gradient of the logits, `scale` () times, if there is one.
-pub(super) fn gradient<T: Float>(
+pub(super) fn gradient<T: Element>(
     z: &Tensor,
     y: &Tensor,
     w: Option<&Tensor>,
@@ -88,8 +88,8 @@ pub(super) fn gradient<T: Float>(
             grid(blocks(n, SAMPLES), 1),
             tensor_pointer::<T>(&z)?,
             tensor_pointer::<u32>(&y)?,
-            w.as_ref().map(tensor_pointer::<T>).transpose()?.unwrap_or(0),
-            scale.map(tensor_pointer::<T>).transpose()?.unwrap_or(0),
+            w.as_ref().map(tensor_pointer::<T::Real>).transpose()?.unwrap_or(0),
+            scale.map(tensor_pointer::<T::Real>).transpose()?.unwrap_or(0),
             tensor_pointer::<T>(&g)?,
             n as u64,
             outputs as u32,

@@ -1,5 +1,6 @@
 // Softmax cross-entropy of the logits z (n, outputs) over the active units, and its gradient: a warp for each sample. A target
-// that is not an active unit makes the loss, and the gradient of its sample, NaN: nothing is read back to be checked.
+// that is not an active unit makes the loss, and the gradient of its sample, NaN: nothing is read back to be checked. Z is what
+// logits and gradient are stored in, T what is computed in.
 
 // Which units take part: all, the first `size`, or the block of `size` that holds the target.
 struct Units {
@@ -29,29 +30,29 @@ template <typename T> __device__ T of_warp(T value, bool largest) {
 }
 
 // The largest active logit, and Σ exp(z − largest).
-template <typename T> __device__ void softmax(const T *z, Range r, T &most, T &sum) {
+template <typename Z, typename T> __device__ void softmax(const Z *z, Range r, T &most, T &sum) {
     u32 lane = threadIdx.x % 32;
     most = -INFINITE;
-    for (u32 j = r.start + lane; j < r.end; j += 32) most = z[j] > most ? z[j] : most;
+    for (u32 j = r.start + lane; j < r.end; j += 32) most = (T)z[j] > most ? (T)z[j] : most;
     most = of_warp(most, true);
     sum = 0;
-    for (u32 j = r.start + lane; j < r.end; j += 32) sum += exp(z[j] - most);
+    for (u32 j = r.start + lane; j < r.end; j += 32) sum += exp((T)z[j] - most);
     sum = of_warp(sum, false);
 }
 
 #define WARPS (THREADS / 32)
 
-template <typename T>
-__device__ void loss(const T *z, const u32 *y, const T *weights, T *value, u64 n, u32 outputs, Units units, double *partial,
+template <typename Z, typename T>
+__device__ void loss(const Z *z, const u32 *y, const T *weights, T *value, u64 n, u32 outputs, Units units, double *partial,
                      u32 *ticket) {
     double mine = 0;
     for (u64 i = (u64)blockIdx.x * WARPS + threadIdx.x / 32; i < n; i += (u64)gridDim.x * WARPS) {
         Range r = range(units, y[i], outputs);
         bool valid = r.holds(y[i]);
         T most, sum;
-        softmax<T>(z + i * outputs, r, most, sum);
+        softmax<Z, T>(z + i * outputs, r, most, sum);
         if (threadIdx.x % 32 == 0) {
-            T of_sample = valid ? log(sum) + most - z[i * outputs + y[i]] : (T)NOT_A_NUMBER;
+            T of_sample = valid ? log(sum) + most - (T)z[i * outputs + y[i]] : (T)NOT_A_NUMBER;
             mine += weights ? weights[i] * of_sample : of_sample;
         }
     }
@@ -63,31 +64,31 @@ __device__ void loss(const T *z, const u32 *y, const T *weights, T *value, u64 n
     }
 }
 
-template <typename T>
-__device__ void gradient(const T *z, const u32 *y, const T *weights, const T *scale, T *g, u64 n, u32 outputs, Units units) {
+template <typename Z, typename T>
+__device__ void gradient(const Z *z, const u32 *y, const T *weights, const T *scale, Z *g, u64 n, u32 outputs, Units units) {
     T factor = scale ? *scale : (T)1;
     for (u64 i = (u64)blockIdx.x * WARPS + threadIdx.x / 32; i < n; i += (u64)gridDim.x * WARPS) {
         Range r = range(units, y[i], outputs);
         bool valid = r.holds(y[i]);
         T most, sum;
-        softmax<T>(z + i * outputs, r, most, sum);
+        softmax<Z, T>(z + i * outputs, r, most, sum);
         T weight = valid ? (weights ? weights[i] * factor : factor / (T)n) : (T)NOT_A_NUMBER;
         for (u32 j = threadIdx.x % 32; j < outputs; j += 32) {
-            T of_unit = r.holds(j) ? exp(z[i * outputs + j] - most) * (weight / sum) : (valid ? (T)0 : weight);
+            T of_unit = r.holds(j) ? exp((T)z[i * outputs + j] - most) * (weight / sum) : (valid ? (T)0 : weight);
             g[i * outputs + j] = j == y[i] ? of_unit - weight : of_unit;
         }
     }
 }
 
-#define KERNEL(T, NAME)                                                                                                        \
+#define KERNEL(Z, T, NAME)                                                                                                     \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                      \
-        cross_entropy_##NAME(const T *z, const u32 *y, const T *weights, T *value, u64 n, u32 outputs, Units units,            \
+        cross_entropy_##NAME(const Z *z, const u32 *y, const T *weights, T *value, u64 n, u32 outputs, Units units,            \
                              double *partial, u32 *ticket) {                                                                   \
-        loss<T>(z, y, weights, value, n, outputs, units, partial, ticket);                                                     \
+        loss<Z, T>(z, y, weights, value, n, outputs, units, partial, ticket);                                                  \
     }                                                                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                      \
-        cross_entropy_gradient_##NAME(const T *z, const u32 *y, const T *weights, const T *scale, T *g, u64 n, u32 outputs,    \
+        cross_entropy_gradient_##NAME(const Z *z, const u32 *y, const T *weights, const T *scale, Z *g, u64 n, u32 outputs,    \
                                       Units units) {                                                                           \
-        gradient<T>(z, y, weights, scale, g, n, outputs, units);                                                               \
+        gradient<Z, T>(z, y, weights, scale, g, n, outputs, units);                                                            \
     }
-FOR_FLOATS(KERNEL)
+FOR_STORED(KERNEL)

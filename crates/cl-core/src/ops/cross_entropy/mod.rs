@@ -5,13 +5,16 @@
 //!
 //! | operand | shape | |
 //! |---|---|---|
-//! | z | (n, outputs) | logits, f32 or f64 |
+//! | z | (n, outputs) | logits, f32, f64, f16 or bf16 |
 //! | y | (n) u32 | target units |
-//! | w | (n), as z | optional weights |
-//! | loss | () | (1/n) Σ ℓᵢ, or Σ wᵢ ℓᵢ where weights are given |
+//! | w | (n), as the loss | optional weights |
+//! | loss | () | (1/n) Σ ℓᵢ, or Σ wᵢ ℓᵢ where weights are given; f64 of logits in f64, else f32 |
 //!
 //! ∂zᵢ = (softmax(zᵢ) − onehot(yᵢ)) · (1/n or wᵢ), computed from the logits again in the backward
 //! pass: they are few, a second exponential is cheaper than keeping a tensor alive.
+//!
+//! Logits in f16 and bf16 are read as they are and all is computed in f32: the loss and its scale have the range of f32, and
+//! the gradient is rounded once, to the dtype of the logits.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -21,7 +24,7 @@ mod tests;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor};
 
-use super::cpu::for_float;
+use super::cpu::{Stored, computed_in, for_stored, slice, with_slice};
 use crate::{Error, Result, Units};
 
 pub(super) fn cross_entropy(
@@ -48,11 +51,11 @@ pub(super) fn gradient(
     check(logits, targets, units, weights)?;
     #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
-        return Ok(for_float!("cross_entropy", logits, T => {
+        return Ok(for_stored!("cross_entropy", logits, T => {
             cuda::gradient::<T>(logits, targets, weights, None, units)
         })?);
     }
-    let one = Tensor::ones((), logits.dtype(), logits.device())?;
+    let one = Tensor::ones((), computed_in(logits.dtype()), logits.device())?;
     Ok(CrossEntropy { units }.backward(&logits.detach(), targets, weights, &one)?.detach())
 }
 
@@ -79,10 +82,11 @@ fn check(logits: &Tensor, targets: &Tensor, units: Units, weights: Option<&Tenso
             ));
         }
     }
+    let dtype = computed_in(logits.dtype());
     match weights {
-        Some(w) if w.dims() != [n] || w.dtype() != logits.dtype() => Err(Error::mismatch(
+        Some(w) if w.dims() != [n] || w.dtype() != dtype => Err(Error::mismatch(
             "cross_entropy",
-            format!("weights {:?} [{n}]", logits.dtype()),
+            format!("weights {dtype:?} [{n}]"),
             format!("{:?} {:?}", w.dtype(), w.dims()),
         )),
         _ => Ok(()),
@@ -101,11 +105,11 @@ impl CrossEntropy {
         w: Option<(&CpuStorage, &Layout)>,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let outputs = lz.dims()[1];
-        let targets = super::cpu::slice::<u32>(y, ly)?;
-        let loss = for_float!("cross_entropy", z, T => {
-            let z = super::cpu::slice::<T>(z, lz)?;
-            let w = w.map(|(w, lw)| super::cpu::slice::<T>(w, lw)).transpose()?;
-            let loss = cpu::loss(z, targets, w, outputs, self.units);
+        let targets = slice::<u32>(y, ly)?;
+        let loss = for_stored!("cross_entropy", z, T => {
+            let z = T::widened(slice(z, lz)?);
+            let w = w.map(|(w, lw)| slice(w, lw)).transpose()?;
+            let loss = cpu::loss(&z, targets, w, outputs, self.units);
             Ok(candle_core::WithDType::to_cpu_storage_owned(vec![loss]))
         })?;
         Ok((loss, Shape::from(())))
@@ -124,18 +128,18 @@ impl CrossEntropy {
         }
         #[cfg(feature = "cuda")]
         if logits.device().is_cuda() {
-            return for_float!("cross_entropy", logits, T => {
+            return for_stored!("cross_entropy", logits, T => {
                 cuda::gradient::<T>(logits, targets, weights, Some(grad), self.units)
             });
         }
-        for_float!("cross_entropy", logits, T => {
-            let scale = grad.to_scalar::<T>()?;
-            let w = weights.map(Tensor::to_vec1::<T>).transpose()?;
+        for_stored!("cross_entropy", logits, T => {
+            let scale = grad.to_scalar()?;
+            let w = weights.map(Tensor::to_vec1).transpose()?;
             let y = targets.to_vec1::<u32>()?;
-            let g = super::cpu::with_slice::<T, _>(logits, |z| {
-                Ok(cpu::gradient(z, &y, w.as_deref(), outputs, self.units, scale))
+            let g = with_slice::<T, _>(logits, |z| {
+                Ok(cpu::gradient(&T::widened(z), &y, w.as_deref(), outputs, self.units, scale))
             })?;
-            Tensor::from_vec(g, (n, outputs), logits.device())
+            Tensor::from_vec(T::rounded(g), (n, outputs), logits.device())
         })
     }
 
@@ -155,6 +159,8 @@ impl CrossEntropy {
                 active[i * outputs + unit] = 1.0;
             }
         }
+        let stored = logits.dtype();
+        let logits = logits.to_dtype(computed_in(stored))?;
         let tensor =
             |v: Vec<f64>| Tensor::from_vec(v, (n, outputs), logits.device())?.to_dtype(logits.dtype());
         let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
@@ -165,7 +171,7 @@ impl CrossEntropy {
             Some(w) => g.broadcast_mul(&w.unsqueeze(1)?)?,
             None => (g / n as f64)?,
         };
-        g.broadcast_mul(grad)
+        g.broadcast_mul(grad)?.to_dtype(stored)
     }
 }
 
@@ -192,7 +198,7 @@ impl CustomOp2 for CrossEntropy {
         y: &candle_core::CudaStorage,
         ly: &Layout,
     ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        for_float!("cross_entropy", z, T => cuda::loss::<T>((z, lz), (y, ly), None, self.units))
+        for_stored!("cross_entropy", z, T => cuda::loss::<T>((z, lz), (y, ly), None, self.units))
     }
 
     fn bwd(
@@ -233,7 +239,7 @@ impl CustomOp3 for CrossEntropy {
         w: &candle_core::CudaStorage,
         lw: &Layout,
     ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        for_float!("cross_entropy", z, T => cuda::loss::<T>((z, lz), (y, ly), Some((w, lw)), self.units))
+        for_stored!("cross_entropy", z, T => cuda::loss::<T>((z, lz), (y, ly), Some((w, lw)), self.units))
     }
 
     fn bwd(

@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
-use crate::ops::testing::{assert_close, assert_gradients, elements, normal, strided};
+use crate::ops::testing::{
+    HALVES, assert_close, assert_gradients, assert_rounded, elements, normal, strided,
+};
 use crate::{TensorOps, Units};
 
 /// From the definition, with loops.
@@ -96,6 +98,54 @@ fn strided_logits() {
     let z = normal(&[4, 6], DType::F64, 1);
     let loss = |z: &Tensor| z.cross_entropy(&targets(&[0, 5, 3, 3]), Units::All, None).unwrap();
     assert_close(&loss(&strided(&z)), &loss(&z), 0.0);
+}
+
+/// Of logits in f16 and bf16 the loss is that of the same numbers in f32, to the last bit, and the gradient is rounded once.
+#[test]
+fn halves_are_computed_in_f32() {
+    for ((dtype, _), (units, y)) in HALVES.into_iter().flat_map(|half| CASES.map(|case| (half, case))) {
+        let z = (normal(&[4, 6], DType::F32, 1).as_tensor() * 4.0).unwrap().to_dtype(dtype).unwrap();
+        let [half, wide] =
+            [z.clone(), z.to_dtype(DType::F32).unwrap()].map(|z| Var::from_tensor(&z).unwrap());
+        let weights = Tensor::new(&[0.5f32, 0.0, 2.0, 0.1], &Device::Cpu).unwrap();
+        for w in [None, Some(&weights)] {
+            let [loss, exact] = [&half, &wide].map(|z| z.cross_entropy(&targets(&y), units, w).unwrap());
+            assert_eq!(loss.dtype(), DType::F32);
+            assert_eq!(loss.to_scalar::<f32>().unwrap(), exact.to_scalar::<f32>().unwrap());
+            let grads = (loss * -3.5).unwrap().backward().unwrap();
+            let exact = (exact * -3.5).unwrap().backward().unwrap();
+            let (found, exact) = (grads.get(&half).unwrap(), exact.get(&wide).unwrap());
+            assert_eq!(found.dtype(), dtype);
+            assert_rounded(found, exact, 0.0, exact);
+            let [found, exact] =
+                [&half, &wide].map(|z| z.cross_entropy_gradient(&targets(&y), units, w).unwrap());
+            assert_rounded(&found, &exact, 0.0, &exact);
+        }
+        let wrong = weights.to_dtype(dtype).unwrap();
+        let error = half.cross_entropy(&targets(&y), units, Some(&wrong)).unwrap_err().to_string();
+        assert!(error.contains("weights F32 [4]"), "{error}");
+    }
+}
+
+/// What a scale of the loss is for: a probability of 10⁻⁸ is 0 in f16, and is kept where the loss is multiplied by 2¹⁶, though
+/// the loss itself is then beyond f16.
+#[test]
+fn a_scale_keeps_what_f16_would_lose() {
+    let z = Var::new(&[[0f32, 18.42]], &Device::Cpu).unwrap().to_dtype(DType::F16).unwrap();
+    let z = Var::from_tensor(&z).unwrap();
+    let gradient = |scale: f64| {
+        let loss = (z.cross_entropy(&targets(&[0]), Units::All, None).unwrap() * scale).unwrap();
+        assert!(loss.to_scalar::<f32>().unwrap().is_finite());
+        elements(loss.backward().unwrap().get(&z).unwrap())
+    };
+    let y = |scale: f64| {
+        let loss = (z.cross_entropy(&targets(&[1]), Units::All, None).unwrap() * scale).unwrap();
+        elements(loss.backward().unwrap().get(&z).unwrap())[0]
+    };
+    assert_eq!(y(1.0), 0.0);
+    assert!((y(65536.0) / 65536.0 / 1e-8 - 1.0).abs() < 0.01, "{}", y(65536.0) / 65536.0);
+    assert_eq!(gradient(32768.0), [-32768.0, 32768.0]);
+    assert!(gradient(65536.0).iter().all(|g| g.is_infinite()));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! a GPU must synchronize, with candle's own operations too.
 
 mod compile;
+mod sort;
 mod sums;
 
 use std::cell::RefCell;
@@ -21,9 +22,10 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result, Storage, Tensor};
 pub(crate) use candle_core::cuda_backend::WrapErr;
 pub(crate) use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
 pub(crate) use compile::function;
+pub(crate) use sort::entries;
 pub(crate) use sums::{ColumnSums, add_sum_of_rows, column_sums, sum_of_rows};
 
-use super::cpu::Real;
+use super::cpu::{Real, Stored};
 
 /// Threads of a block: `THREADS` of the prelude.
 pub(crate) const THREADS: usize = 256;
@@ -36,11 +38,28 @@ const BLOCKS: usize = 2048;
 /// Blocks that can wait for one another in one launch.
 const TICKETS: usize = 4096;
 
-/// The floating-point types that kernels are written for.
-pub(crate) trait Float: Real + CudaDType + DeviceRepr + ValidAsZeroBits {
+/// A type that kernels are made for.
+pub(crate) trait Named: CudaDType + DeviceRepr + ValidAsZeroBits {
     /// What stands behind the name of its kernels.
     const SUFFIX: &'static str;
+}
 
+macro_rules! named {
+    ($($T:ty: $suffix:literal),*) => {
+        $(impl Named for $T {
+            const SUFFIX: &'static str = $suffix;
+        })*
+    };
+}
+named!(f32: "f32", f64: "f64", half::f16: "f16", half::bf16: "bf16");
+
+/// The floating-point types that some kernels read and write: those of [`Float`], and f16 and bf16.
+pub(crate) trait Element: Stored<Real: Float> + Named {}
+
+impl<T: Stored<Real: Float> + Named> Element for T {}
+
+/// The floating-point types that kernels compute in.
+pub(crate) trait Float: Real + Named {
     /// c ← alpha·op(a)·op(b) + beta·c, by columns, as cuBLAS has it.
     ///
     /// # Safety
@@ -57,8 +76,6 @@ pub(crate) trait Float: Real + CudaDType + DeviceRepr + ValidAsZeroBits {
 macro_rules! float {
     ($T:ident) => {
         impl Float for $T {
-            const SUFFIX: &'static str = stringify!($T);
-
             unsafe fn gemm(
                 blas: &CudaBlas,
                 config: GemmConfig<Self>,
@@ -80,12 +97,22 @@ float!(f64);
 /// kernel takes it to be.
 macro_rules! launch {
     ($device:expr, $kernels:expr, $T:ty, $name:literal, $config:expr, $($arg:expr),* $(,)?) => {{
-        use $crate::ops::cuda::{Float, PushKernelArg as _, WrapErr as _, function};
-        let name = match <$T as Float>::SUFFIX {
+        use $crate::ops::cuda::Named;
+        let name = match <$T as Named>::SUFFIX {
             "f32" => concat!($name, "_f32"),
+            "f16" => concat!($name, "_f16"),
+            "bf16" => concat!($name, "_bf16"),
             _ => concat!($name, "_f64"),
         };
-        let (function, stream) = (function($device, &$kernels, name)?, $device.cuda_stream());
+        $crate::ops::cuda::launch_plain!($device, $kernels, name, $config, $($arg),*)
+    }};
+}
+
+/// The same for a kernel that there is for one type only, of this whole name.
+macro_rules! launch_plain {
+    ($device:expr, $kernels:expr, $name:expr, $config:expr, $($arg:expr),* $(,)?) => {{
+        use $crate::ops::cuda::{PushKernelArg as _, WrapErr as _, function};
+        let (function, stream) = (function($device, &$kernels, $name)?, $device.cuda_stream());
         let mut launch = stream.launch_builder(&function);
         $(let argument = $arg; launch.arg(&argument);)*
         // SAFETY: the kernel's parameters are the arguments given here, in number and type, and its callers have checked the
@@ -94,6 +121,7 @@ macro_rules! launch {
     }};
 }
 pub(crate) use launch;
+pub(crate) use launch_plain;
 
 /// An operand of an operation in the graph: a storage with its layout.
 pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
@@ -266,7 +294,7 @@ pub(crate) fn partials<T: Float>(device: &CudaDevice, n: usize) -> Result<CudaSl
 }
 
 /// A tensor of this shape whose elements are whatever was there.
-pub(crate) fn room<T: Float>(device: &CudaDevice, n: usize) -> Result<CudaStorage> {
+pub(crate) fn room<T: Named>(device: &CudaDevice, n: usize) -> Result<CudaStorage> {
     // SAFETY: every kernel that is given one writes all of it.
     Ok(CudaStorage::wrap_cuda_slice(unsafe { device.alloc::<T>(n)? }, device.clone()))
 }

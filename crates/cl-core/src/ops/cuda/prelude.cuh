@@ -14,6 +14,25 @@ typedef unsigned long long u64;
 #define NOT_A_NUMBER __int_as_float(0x7fc00000)
 #define INFINITE __int_as_float(0x7f800000)
 
+// The 16-bit floats, as they are stored: 5 bits of exponent and 10 behind the point, and the upper half of a float. They become
+// floats where they are read, and are rounded to the nearest, ties to even, where they are written.
+struct f16 {
+    unsigned short bits;
+    f16() = default;
+    __device__ f16(float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
+    __device__ operator float() const {
+        float x;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+        return x;
+    }
+};
+struct bf16 {
+    unsigned short bits;
+    bf16() = default;
+    __device__ bf16(float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
+    __device__ operator float() const { return __uint_as_float((u32)bits << 16); }
+};
+
 // 16 bytes: what a thread reads at once where everything is aligned.
 template <typename T> struct alignas(16) Pack { T v[16 / sizeof(T)]; };
 
@@ -128,3 +147,5 @@ __device__ double sum_of_blocks(const double *partial, u32 blocks) {
 
 // A kernel for each dtype: `name_f32`, `name_f64`.
 #define FOR_FLOATS(KERNEL) KERNEL(float, f32) KERNEL(double, f64)
+// The same, and `name_f16`, `name_bf16`: of what is read and written, what is computed in, the name.
+#define FOR_STORED(KERNEL) KERNEL(float, float, f32) KERNEL(double, double, f64) KERNEL(f16, float, f16) KERNEL(bf16, float, bf16)

@@ -7,13 +7,15 @@
 //! | b | (out), contiguous | as W, optional, changed |
 //! | a | (n, in) | inputs of the layer |
 //! | δ | (n, out) | its output gradients |
+//!
+//! Inputs and output gradients in f16 or bf16 are widened to the dtype of the weight.
 
 #[cfg(test)]
 mod tests;
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 
-use super::cpu::{Matrix, check_in_place, for_float, matmul_add_scaled, slice, slice_mut, wide};
+use super::cpu::{Matrix, check_in_place, computed_in, for_float, matmul_add_scaled, slice, slice_mut, wide};
 #[cfg(feature = "cuda")]
 use super::cuda;
 use crate::{Error, Result};
@@ -27,11 +29,12 @@ pub(super) fn descend(
 ) -> Result<()> {
     let ((out, in_), (n, width), (m, height)) = (weight.dims2()?, inputs.dims2()?, deltas.dims2()?);
     let dtype = weight.dtype();
+    let fits = |t: &Tensor| t.dtype() == dtype || computed_in(t.dtype()) != t.dtype();
     if n != m
         || width != in_
         || height != out
         || bias.is_some_and(|b| b.dims() != [out] || b.dtype() != dtype)
-        || [inputs, deltas].iter().any(|t| t.dtype() != dtype)
+        || ![inputs, deltas].into_iter().all(fits)
     {
         let text = |t: &Tensor| format!("{:?} {:?}", t.dtype(), t.dims());
         return Err(Error::mismatch(
@@ -40,6 +43,7 @@ pub(super) fn descend(
             format!("{}, {} and {:?}", text(inputs), text(deltas), bias.map(text)),
         ));
     }
+    let (inputs, deltas) = (&inputs.to_dtype(dtype)?, &deltas.to_dtype(dtype)?);
     check_in_place("descend", weight, &[])?;
     weight.inplace_op3(&inputs.contiguous()?, &deltas.contiguous()?, &Weight(lr))?;
     if let Some(bias) = bias {

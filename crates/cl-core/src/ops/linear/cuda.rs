@@ -1,16 +1,16 @@
-//! The matrix products of `linear` by cuBLAS, and the kernels that surround them.
+//! The matrix products of `linear` by cuBLAS, and the kernels that surround them. The products of f16 and bf16 are summed in f32.
 
 use candle_core::backend::BackendStorage as _;
-use candle_core::{CudaStorage, Layout, Result, Shape, Tensor};
+use candle_core::{CudaStorage, Layout, Result, Shape, Tensor, WithDType as _};
 
 use super::Activation;
 use crate::kernels::LINEAR;
 use crate::ops::cuda::{
-    ColumnSums, Float, Operand, THREADS, blocks, column_sums, device_of, grid, launch, pointer, room,
-    tensor_pointer,
+    ColumnSums, Element, Float, Operand, THREADS, blocks, column_sums, device_of, grid, launch, pointer,
+    room, tensor_pointer,
 };
 
-pub(super) fn forward<T: Float>(
+pub(super) fn forward<T: Element>(
     (x, lx): Operand<'_>,
     (w, lw): Operand<'_>,
     b: Option<Operand<'_>>,
@@ -42,7 +42,7 @@ pub(super) fn forward<T: Float>(
 }
 
 /// The gradients of x (if it needs one), W and b.
-pub(super) fn backward<T: Float>(
+pub(super) fn backward<T: Element>(
     x: &Tensor,
     w: &Tensor,
     y: &Tensor,
@@ -65,13 +65,13 @@ pub(super) fn backward<T: Float>(
         Activation::Relu => [tensor_pointer::<T>(&y)?, tensor_pointer::<T>(&masked)?],
         Activation::Identity => [0, 0],
     };
-    let sums = ColumnSums {
+    let sums = ColumnSums::<T> {
         g: tensor_pointer::<T>(&grad)?,
         y,
         masked: into,
         out: tensor_pointer::<T>(&gb)?,
-        keep: T::zero(),
-        scale: T::one(),
+        keep: T::Real::from_f64(0.0),
+        scale: T::Real::from_f64(1.0),
     };
     column_sums(&device, sums, rows, outputs)?;
     let gw = masked.t()?.matmul(&x)?;
@@ -80,7 +80,7 @@ pub(super) fn backward<T: Float>(
 }
 
 /// The output gradients `below` (n·losses, in) of a layer, 0 where its `activation` (n, in) is not above 0; in place.
-pub(in crate::ops) fn mask<T: Float>(below: &Tensor, activation: &Tensor, losses: usize) -> Result<()> {
+pub(in crate::ops) fn mask<T: Element>(below: &Tensor, activation: &Tensor, losses: usize) -> Result<()> {
     let n = below.elem_count();
     if n == 0 {
         return Ok(());

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
-use crate::ops::testing::{assert_close, assert_gradients, normal, strided};
+use crate::ops::testing::{HALVES, assert_close, assert_gradients, assert_rounded, normal, strided};
 use crate::{Activation, TensorOps};
 
 /// The same from candle's operations.
@@ -105,6 +105,57 @@ fn nan_passes_relu() {
     let x = Tensor::new(&[[f32::NAN]], &Device::Cpu).unwrap();
     let w = Tensor::new(&[[1f32]], &Device::Cpu).unwrap();
     assert!(x.linear(&w, None, Activation::Relu).unwrap().to_vec2::<f32>().unwrap()[0][0].is_nan());
+}
+
+/// In f16 and bf16 what comes out is within one rounding of what comes out in f64, and so are the gradients: all sums are in f32.
+/// The sums of 16-bit floats would be off by n times as much, and those of f16 would overflow.
+#[test]
+fn halves_are_rounded_once() {
+    for (dtype, _) in HALVES {
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 3, 2), (64, 700, 30), (700, 64, 33)] {
+            let half = |shape: &[usize], seed| {
+                let half = normal(shape, DType::F32, seed).to_dtype(dtype).unwrap();
+                (Var::from_tensor(&half).unwrap(), half.to_dtype(DType::F64).unwrap())
+            };
+            let ((x, x64), (w, w64)) = (half(&[rows, inputs], 1), half(&[outputs, inputs], 2));
+            let ((b, b64), (g, g64)) = (half(&[outputs], 3), half(&[rows, outputs], 4));
+            let product = |a: &Tensor, b: &Tensor| a.matmul(b).unwrap();
+            // What the sums in f32 lose is in proportion to the sums of absolute values.
+            let abs = |t: &Tensor| t.abs().unwrap();
+            let slack = |terms: usize| (terms + 2) as f64 * 2f64.powi(-24);
+            for act in ACTIVATIONS {
+                let y = x.linear(&w, Some(b.as_tensor()), act).unwrap();
+                assert_eq!(y.dtype(), dtype);
+                let of = product(&abs(&x64), &abs(&w64).t().unwrap()).broadcast_add(&abs(&b64)).unwrap();
+                assert_rounded(&y, &plain(&x64, &w64, Some(&b64), act), slack(inputs), &of);
+                let grads = (&y * g.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+                let mask = y.gt(0f64).unwrap().to_dtype(DType::F64).unwrap();
+                let g64 = if act == Activation::Relu { (&g64 * mask).unwrap() } else { g64.clone() };
+                let t = g64.t().unwrap();
+                let of_w = product(&abs(&t), &abs(&x64));
+                assert_rounded(grads.get(&w).unwrap(), &product(&t, &x64), slack(rows), &of_w);
+                let of_x = product(&abs(&g64), &abs(&w64));
+                assert_rounded(grads.get(&x).unwrap(), &product(&g64, &w64), slack(outputs), &of_x);
+                let (sum, of_b) = (g64.sum(0).unwrap(), abs(&g64).sum(0).unwrap());
+                assert_rounded(grads.get(&b).unwrap(), &sum, slack(rows), &of_b);
+                let rows_sum = g.sum_of_rows().unwrap();
+                if act == Activation::Identity {
+                    assert_rounded(&rows_sum, &sum, slack(rows), &of_b);
+                }
+            }
+        }
+    }
+}
+
+/// Parameters in f32 that are cast in the graph get gradients in f32.
+#[test]
+fn the_gradient_of_a_cast_parameter_is_f32() {
+    for (dtype, _) in HALVES {
+        let (x, w) = (normal(&[5, 3], dtype, 1), normal(&[4, 3], DType::F32, 2));
+        let y = x.linear(&w.to_dtype(dtype).unwrap(), None, Activation::Relu).unwrap();
+        let grads = y.to_dtype(DType::F32).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_eq!(grads.get(&w).unwrap().dtype(), DType::F32);
+    }
 }
 
 #[test]

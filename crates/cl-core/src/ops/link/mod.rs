@@ -13,6 +13,8 @@
 //! It is n² numbers and n² work in every step and for every sequence of a batch.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -65,6 +67,19 @@ impl CustomOp3 for Link {
         Ok((new, ll.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        l: &candle_core::CudaStorage,
+        ll: &Layout,
+        w: &candle_core::CudaStorage,
+        lw: &Layout,
+        p: &candle_core::CudaStorage,
+        lp: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("link", l, T => cuda::forward::<T>((l, ll), (w, lw), (p, lp)))
+    }
+
     fn bwd(
         &self,
         l: &Tensor,
@@ -76,6 +91,13 @@ impl CustomOp3 for Link {
         if super::second_order() {
             let [gl, gw, gp] = differentiable(l, w, p, grad)?;
             return Ok((Some(gl), Some(gw), Some(gp)));
+        }
+        #[cfg(feature = "cuda")]
+        if l.device().is_cuda() {
+            return for_float!("link", l, T => {
+                let [gl, gw, gp] = cuda::backward::<T>(l, w, p, grad)?;
+                Ok((Some(gl), Some(gw), Some(gp)))
+            });
         }
         for_float!("link", l, T => {
             let [gl, gw, gp] = with_slice::<T, _>(l, |l_data| with_slice(w, |w| with_slice(p, |p| {

@@ -6,6 +6,8 @@
 //! | c | (n, h) | the cell state before |
 //! | result | (2, n, h) | h′ = σ(z_o) tanh(c′), then c′ = σ(z_f) c + σ(z_i) tanh(z_g) |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +56,17 @@ impl CustomOp2 for LstmCell {
         Ok((new, Shape::from((2, n, width))))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        z: &candle_core::CudaStorage,
+        lz: &Layout,
+        c: &candle_core::CudaStorage,
+        lc: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        for_float!("lstm_cell", z, T => cuda::forward::<T>((z, lz), (c, lc)))
+    }
+
     fn bwd(
         &self,
         z: &Tensor,
@@ -64,6 +77,10 @@ impl CustomOp2 for LstmCell {
         if super::second_order() {
             let [gz, gc] = differentiable(z, c, grad)?;
             return Ok((Some(gz), Some(gc)));
+        }
+        #[cfg(feature = "cuda")]
+        if z.device().is_cuda() {
+            return for_float!("lstm_cell", z, T => cuda::backward::<T>(z, c, new, grad));
         }
         let width = c.dim(1)?;
         for_float!("lstm_cell", z, T => {

@@ -26,17 +26,22 @@
 //! candle adds up gradients in fresh copies. So the graph has what was read as its node, which each step takes as an operand of
 //! the step before, and the gradient of the state is handed from the backward pass of a step to that of the one before in
 //! place. What a state shows ([`MemoryState::contents`] and its kin) is therefore data, outside of the graph.
+//!
+//! On a GPU a step is one launch and its backward pass another, with a block of threads for each sequence: many sequences fill a
+//! GPU, one does not. Slots that are in use alike but for rounding may be taken in another order there than on the CPU.
 
 mod backward;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod forward;
 mod layout;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Storage, Tensor};
 
 use super::cpu::{Real, WideLoop, for_float, wide_loop, with_slice, zeros};
 use crate::{Error, Result};
@@ -44,6 +49,12 @@ use layout::{Parts, Sizes};
 use state::Slot;
 
 pub use state::MemoryState;
+
+// What a step is written for: with the feature, a type that kernels have too.
+#[cfg(not(feature = "cuda"))]
+use super::cpu::Real as Number;
+#[cfg(feature = "cuda")]
+use super::cuda::Float as Number;
 
 /// ε under the roots of norms: DeepMind's code has the same; the paper has none and no gradient at 0.
 const EPSILON: f64 = 1e-6;
@@ -140,34 +151,51 @@ impl MemoryAccess {
                 format!("{:?} {:?}", interface.dtype(), interface.dims()),
             ));
         }
+        if !interface.device().same_device(state.cells.device()) {
+            let on = |device: &Device| format!("an interface on {:?}", device.location());
+            return Err(Error::mismatch("memory step", on(state.cells.device()), on(interface.device())));
+        }
         let interface = interface.contiguous()?;
-        let (device, cells) = (interface.device(), &state.cells);
-        let (found, new, trace, orders) = for_float!("memory_access", interface, T => {
-            let mut step = forward::Step::<T>::new(self, sizes);
-            with_slice::<T, _>(&interface, |xi| with_slice(cells, |old| {
-                wide_loop(Run { step: &mut step, interface: xi, old });
-                Ok(())
-            }))?;
-            let forward::Step { reads, new, trace, orders, .. } = step;
-            let new = Tensor::from_vec(new, cells.shape(), device)?;
-            let trace = Tensor::from_vec(trace, (sizes.batch, sizes.trace()), device)?;
-            let reads = <T as candle_core::WithDType>::to_cpu_storage_owned(reads);
-            Ok::<_, candle_core::Error>((reads, new, trace, orders))
-        })?;
+        let found = self.found(sizes, &interface, &state.cells)?;
         let after = Slot::default();
         let op = Access {
             access: *self,
             sizes,
-            found: Mutex::new(Some(found)),
-            old: cells.clone(),
-            new: new.clone(),
-            trace,
-            orders,
+            reads: Mutex::new(Some(found.reads)),
+            old: state.cells.clone(),
+            new: found.new.clone(),
+            trace: found.trace,
+            orders: found.orders,
             before: state.slot.clone(),
             after: after.clone(),
         };
         let reads = interface.apply_op2(&state.reads, op)?;
-        Ok((reads.clone(), state.after(new, reads, after)))
+        Ok((reads.clone(), state.after(found.new, reads, after)))
+    }
+
+    /// The step, outside of the graph.
+    fn found(&self, sizes: Sizes, interface: &Tensor, cells: &Tensor) -> candle_core::Result<Found> {
+        #[cfg(feature = "cuda")]
+        if interface.device().is_cuda() {
+            return for_float!("memory_access", interface, T => {
+                cuda::forward::<T>(self, sizes, &interface.detach(), cells)
+            });
+        }
+        for_float!("memory_access", interface, T => {
+            let mut step = forward::Step::<T>::new(self, sizes);
+            with_slice::<T, _>(interface, |xi| with_slice(cells, |old| {
+                wide_loop(Run { step: &mut step, interface: xi, old });
+                Ok(())
+            }))?;
+            let forward::Step { reads, new, trace, orders, .. } = step;
+            let (batch, device) = (sizes.batch, interface.device());
+            Ok(Found {
+                reads: Storage::Cpu(<T as candle_core::WithDType>::to_cpu_storage_owned(reads)),
+                new: Tensor::from_vec(new, cells.shape(), device)?,
+                trace: Tensor::from_vec(trace, (batch, sizes.trace()), device)?,
+                orders: Tensor::from_vec(orders, (batch, if sizes.allocation { sizes.slots } else { 0 }), device)?,
+            })
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -178,6 +206,18 @@ impl MemoryAccess {
         }
         Ok(())
     }
+}
+
+/// What a step finds.
+struct Found {
+    /// What was read (batch, heads · width): it becomes the result of the node.
+    reads: Storage,
+    /// The state after (batch, [`Sizes::state`]).
+    new: Tensor,
+    /// What the backward pass needs again (batch, [`Sizes::trace`]).
+    trace: Tensor,
+    /// The slots of each sequence in ascending order of usage (batch, slots), u32; of no meaning without allocation.
+    orders: Tensor,
 }
 
 /// The forward loop over a batch.
@@ -201,13 +241,62 @@ struct Access {
     access: MemoryAccess,
     sizes: Sizes,
     /// What was read: a custom operation has one result, and the step has three, so that it is computed before.
-    found: Mutex<Option<CpuStorage>>,
+    reads: Mutex<Option<Storage>>,
     old: Tensor,
     new: Tensor,
     trace: Tensor,
-    orders: Vec<u32>,
+    orders: Tensor,
     before: Slot,
     after: Slot,
+}
+
+impl Access {
+    /// What was read, as the result of the node.
+    fn result(&self) -> candle_core::Result<(Storage, Shape)> {
+        match self.reads.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reads) => Ok((reads, Shape::from((self.sizes.batch, self.sizes.heads * self.sizes.width)))),
+            None => candle_core::bail!("memory_access: a step is taken once"),
+        }
+    }
+
+    /// The gradient of ξ, and that of the state before, which is made in place of that after; None for one of 0.
+    fn backward<T: Number>(
+        &self,
+        interface: &Tensor,
+        grad: &Tensor,
+        after: Option<Storage>,
+    ) -> candle_core::Result<(Tensor, Storage)> {
+        #[cfg(feature = "cuda")]
+        if interface.device().is_cuda() {
+            return cuda::backward::<T>(self, interface, grad, after);
+        }
+        let mut storage = match after {
+            Some(Storage::Cpu(storage)) => storage,
+            Some(_) => candle_core::bail!("memory_access: the gradient of a state on another device"),
+            None => T::to_cpu_storage_owned(zeros(self.new.elem_count())),
+        };
+        let Some(g) = T::elements(&mut storage) else {
+            candle_core::bail!("memory_access: a gradient of another dtype")
+        };
+        let mut back = backward::Step::<T>::new(&self.access, self.sizes);
+        with_slice::<T, _>(interface, |xi| {
+            with_slice(&self.old, |old| {
+                with_slice(&self.new, |new| {
+                    with_slice(&self.trace, |trace| {
+                        with_slice(&self.orders, |orders| {
+                            with_slice(grad, |reads| {
+                                let given = backward::Given { xi, old, new, trace, orders, reads };
+                                wide_loop(Back { step: &mut back, given, g });
+                                Ok(())
+                            })
+                        })
+                    })
+                })
+            })
+        })?;
+        let gxi = Tensor::from_vec(back.gxi, interface.shape(), interface.device())?;
+        Ok((gxi, Storage::Cpu(storage)))
+    }
 }
 
 impl CustomOp2 for Access {
@@ -222,10 +311,23 @@ impl CustomOp2 for Access {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        match found {
-            Some(found) => Ok((found, Shape::from((self.sizes.batch, self.sizes.heads * self.sizes.width)))),
-            None => candle_core::bail!("memory_access: a step is taken once"),
+        match self.result()? {
+            (Storage::Cpu(reads), shape) => Ok((reads, shape)),
+            _ => candle_core::bail!("memory_access: what was read is on another device"),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        match self.result()? {
+            (Storage::Cuda(reads), shape) => Ok((reads, shape)),
+            _ => candle_core::bail!("memory_access: what was read is on another device"),
         }
     }
 
@@ -241,35 +343,14 @@ impl CustomOp2 for Access {
                 "memory_access: its gradient cannot be differentiated again; leave CANDLE_GRAD_DO_NOT_DETACH unset"
             )
         }
-        let (sizes, mut after) = (self.sizes, self.after.take());
+        let after = self.after.take();
         for_float!("memory_access", interface, T => {
-            let mut none = Vec::<T>::new();
-            let g = match after.as_mut().map(T::elements) {
-                Some(Some(g)) => g,
-                Some(None) => candle_core::bail!("memory_access: a gradient of another dtype"),
-                None => {
-                    none = zeros(self.new.elem_count());
-                    &mut none
-                }
-            };
-            let mut back = backward::Step::<T>::new(&self.access, sizes);
-            with_slice::<T, _>(interface, |xi| with_slice(&self.old, |old| with_slice(&self.new, |new| {
-                with_slice(&self.trace, |trace| with_slice(grad, |reads| {
-                    let given = backward::Given { xi, old, new, trace, orders: &self.orders, reads };
-                    wide_loop(Back { step: &mut back, given, g });
-                    Ok(())
-                }))
-            })))?;
-            let gxi = Tensor::from_vec(back.gxi, interface.shape(), interface.device())?;
+            let (gxi, of_state) = self.backward::<T>(interface, grad, after)?;
             let gxi = interface.track_op().then_some(gxi);
             if !before.track_op() {
                 return Ok((gxi, None));
             }
-            let storage = match after {
-                Some(storage) => storage,
-                None => <T as candle_core::WithDType>::to_cpu_storage_owned(none),
-            };
-            self.before.add::<T>(storage)?;
+            self.before.add::<T>(of_state)?;
             Ok((gxi, Some(before.zeros_like()?)))
         })
     }

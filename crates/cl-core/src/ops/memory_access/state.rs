@@ -1,32 +1,38 @@
 //! What a memory holds between steps.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::MemoryAccess;
 use super::layout::{Cells, Sizes};
-use crate::ops::cpu::{Real, wide};
+use super::{MemoryAccess, Number};
+use crate::ops::cpu::wide;
 use crate::{Error, Result};
 
 /// Where the backward pass of a step leaves the gradient of the state that it began with.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<CpuStorage>>>);
+pub(super) struct Slot(Arc<Mutex<Option<Storage>>>);
 
 impl Slot {
-    pub(super) fn take(&self) -> Option<CpuStorage> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    pub(super) fn take(&self) -> Option<Storage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where a state goes on in two ways, their gradients add up.
-    pub(super) fn add<T: Real>(&self, mut gradient: CpuStorage) -> candle_core::Result<()> {
-        let mut slot = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(other) = slot.as_mut() {
-            let (Some(sum), Some(other)) = (T::elements(&mut gradient), T::elements(other)) else {
-                candle_core::bail!("memory_access: gradients of one dtype are needed")
-            };
-            wide(|| sum.iter_mut().zip(other.iter()).for_each(|(sum, &other)| *sum += other));
+    pub(super) fn add<T: Number>(&self, mut gradient: Storage) -> candle_core::Result<()> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut gradient, slot.as_mut()) {
+            (_, None) => {}
+            (Storage::Cpu(sum), Some(Storage::Cpu(other))) => {
+                let (Some(sum), Some(other)) = (T::elements(sum), T::elements(other)) else {
+                    candle_core::bail!("memory_access: gradients of one dtype are needed")
+                };
+                wide(|| sum.iter_mut().zip(other.iter()).for_each(|(sum, &other)| *sum += other));
+            }
+            #[cfg(feature = "cuda")]
+            (Storage::Cuda(sum), Some(Storage::Cuda(other))) => super::cuda::add::<T>(sum, other)?,
+            _ => candle_core::bail!("memory_access: gradients of a state on two devices"),
         }
         *slot = Some(gradient);
         Ok(())

@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
 
-use crate::ops::cpu::{Matrix, for_float, matmul, slice, wide};
+use crate::ops::cpu::{Matrix, Stored, for_float, for_stored, matmul, slice, wide};
 #[cfg(feature = "cuda")]
 use crate::ops::linear::cuda;
 use crate::{Error, Result};
@@ -19,7 +19,8 @@ pub fn sum_of_squares(deltas: &Tensor) -> Result<Tensor> {
 }
 
 /// The output gradients of the layer below: (δ·W) where its ReLU let the activation pass, 0 elsewhere.
-/// `deltas` (n, c, out), `weight` (out, in), `activation` (n, in) → (n, c, in), outside of the graph.
+/// `deltas` (n, c, out), `weight` (out, in), `activation` (n, in) → (n, c, in), outside of the graph. f32, f64, or f16 and bf16
+/// with sums in f32.
 pub fn backward(deltas: &Tensor, weight: &Tensor, activation: &Tensor) -> Result<Tensor> {
     let ((n, c, out), (rows, in_)) = (deltas.dims3()?, weight.dims2()?);
     if rows != out || activation.dims() != [n, in_] {
@@ -34,7 +35,7 @@ pub fn backward(deltas: &Tensor, weight: &Tensor, activation: &Tensor) -> Result
     #[cfg(feature = "cuda")]
     if deltas.device().is_cuda() {
         let (below, activation) = (deltas.detach().matmul(&weight.detach())?, activation.detach());
-        for_float!("per_sample::backward", below, T => cuda::mask::<T>(&below, &activation, c))?;
+        for_stored!("per_sample::backward", below, T => cuda::mask::<T>(&below, &activation, c))?;
         return Ok(below.reshape((n, c, in_))?);
     }
     let below = deltas.contiguous()?.apply_op3_no_bwd(&weight, &activation, &Backward)?;
@@ -83,10 +84,10 @@ impl CustomOp3 for Backward {
         la: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let ((rows, out), (n, in_)) = (ld.shape().dims2()?, la.shape().dims2()?);
-        let below = for_float!("per_sample::backward", deltas, T => {
-            let deltas = Matrix::new(slice::<T>(deltas, ld)?, rows, out);
-            let mut below = matmul(deltas, Matrix::new(slice::<T>(weight, lw)?, out, in_));
-            let activation = slice::<T>(activation, la)?;
+        let below = for_stored!("per_sample::backward", deltas, T => {
+            let (deltas, weight) = (T::widened(slice(deltas, ld)?), T::widened(slice(weight, lw)?));
+            let activation = T::widened(slice(activation, la)?);
+            let mut below = matmul(Matrix::new(&deltas, rows, out), Matrix::new(&weight, out, in_));
             let losses = rows / n.max(1);
             wide(|| {
                 let samples = below.chunks_exact_mut((losses * in_).max(1));
@@ -96,7 +97,7 @@ impl CustomOp3 for Backward {
                     }
                 }
             });
-            Ok(candle_core::WithDType::to_cpu_storage_owned(below))
+            Ok(candle_core::WithDType::to_cpu_storage_owned(T::rounded(below)))
         })?;
         Ok((below, Shape::from((rows, in_))))
     }

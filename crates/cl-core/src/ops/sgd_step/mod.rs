@@ -17,6 +17,7 @@ mod tests;
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 
 use super::cpu::{check_lists, for_float, slice, slice_mut, wide};
+use super::loss_scale::skips;
 use crate::Result;
 
 /// The coefficients of a step of stochastic gradient descent.
@@ -31,6 +32,7 @@ pub struct SgdStep {
 }
 
 pub(super) fn sgd_step(
+    found: Option<&Tensor>,
     thetas: &[&Tensor],
     grads: &[&Tensor],
     velocities: Option<&[&Tensor]>,
@@ -40,9 +42,12 @@ pub(super) fn sgd_step(
     if let Some(velocities) = velocities {
         check_lists("sgd_step", velocities, &[thetas])?;
     }
+    if skips("sgd_step", found)? {
+        return Ok(());
+    }
     #[cfg(feature = "cuda")]
     if thetas.iter().any(|theta| theta.device().is_cuda()) {
-        return cuda::sgd_step(thetas, grads, velocities, step);
+        return cuda::sgd_step(found, thetas, grads, velocities, step);
     }
     for (i, (theta, grad)) in thetas.iter().zip(grads).enumerate() {
         let grad = &grad.contiguous()?;
