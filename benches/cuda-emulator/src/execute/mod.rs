@@ -283,17 +283,14 @@ impl<'a> Block<'a> {
                 }
                 return Ok(());
             }
-            let mut pc = u32::MAX;
-            for lane in each(runnable) {
-                pc = pc.min(warp.pc[lane]);
-            }
+            // Without a branch for each lane, as this is done whenever threads go apart.
+            let places: [u32; LANES] =
+                std::array::from_fn(|lane| if runnable >> lane & 1 == 1 { warp.pc[lane] } else { u32::MAX });
+            let pc = places.iter().fold(u32::MAX, |least, &place| least.min(place));
             let (mut mask, mut next) = (0, u32::MAX);
-            for lane in each(runnable) {
-                if warp.pc[lane] == pc {
-                    mask |= 1 << lane;
-                } else {
-                    next = next.min(warp.pc[lane]);
-                }
+            for (lane, &place) in places.iter().enumerate() {
+                mask |= u32::from(place == pc) << lane;
+                next = next.min(if place == pc { u32::MAX } else { place });
             }
             self.group(index, mask, pc as usize, next as usize)?;
         }
