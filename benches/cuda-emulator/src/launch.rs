@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::decode::decode;
-use crate::execute::{At, Block, Shape};
+use crate::execute::{At, Block, Shape, Warp};
 use crate::fault::{Fault, Kind, Result};
 use crate::memory::Memory;
 use crate::program::Program;
@@ -57,6 +57,8 @@ struct Kernel {
     program: Option<Arc<Program>>,
     /// The most dynamic shared memory that it may be launched with.
     dynamic: usize,
+    /// Warps of its last launch, to be used again.
+    spare: Vec<Warp>,
 }
 
 /// The device.
@@ -214,7 +216,10 @@ impl Emulator {
         }
         let handle = self.handle();
         self.known.insert((module, name.to_owned()), handle);
-        self.kernels.insert(handle, Kernel { module, name: name.to_owned(), program: None, dynamic: SHARED });
+        self.kernels.insert(
+            handle,
+            Kernel { module, name: name.to_owned(), program: None, dynamic: SHARED, spare: Vec::new() },
+        );
         Ok(handle)
     }
 
@@ -315,9 +320,8 @@ impl Emulator {
     /// A shape that no device takes, or what the kernel does wrong; with kernel, line and thread.
     pub fn launch(&mut self, kernel: usize, shape: Shape, arguments: &[u8]) -> Result<()> {
         let program = self.program(kernel)?;
-        let Some(&Kernel { module, dynamic, .. }) = self.kernels.get(&kernel) else {
-            return Err(unknown("kernel"));
-        };
+        let of = self.kernels.get_mut(&kernel).ok_or_else(|| unknown("kernel"))?;
+        let (module, dynamic, spare) = (of.module, of.dynamic, std::mem::take(&mut of.spare));
         let name = &program.name;
         check_shape(&program, shape, dynamic)
             .map_err(|fault| fault.within(format_args!("launch of {name}")))?;
@@ -326,7 +330,8 @@ impl Emulator {
             format!("launch {name} grid=({gx},{gy},{gz}) block=({bx},{by},{bz}) shared={}", shape.dynamic)
         });
         let reverse = self.order == Order::Reverse;
-        let mut block = Block::new(&program, &mut self.memory, arguments, shape, self.checks.shared, reverse);
+        let mut block =
+            Block::new(&program, &mut self.memory, arguments, shape, self.checks.shared, reverse, spare);
         let count = u64::from(gx) * u64::from(gy) * u64::from(gz);
         let shuffle = Shuffle::new(self.order, count);
         for position in 0..count {
@@ -340,6 +345,10 @@ impl Emulator {
             }
         }
         self.executed += block.executed;
+        let spare = block.spare();
+        if let Some(of) = self.kernels.get_mut(&kernel) {
+            of.spare = spare;
+        }
         Ok(())
     }
 

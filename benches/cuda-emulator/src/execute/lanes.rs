@@ -136,13 +136,27 @@ macro_rules! twice {
     };
 }
 
+/// Up to so many lanes are computed one by one; for more all are, which goes in vectors, and those that are wanted kept.
+const FEW: u32 = 4;
+
+#[inline(always)]
+fn put(d: &mut Row, result: &Row, mask: u32) {
+    if mask == u32::MAX {
+        *d = *result;
+    } else {
+        for lane in 0..LANES {
+            d[lane] = if mask >> lane & 1 == 1 { result[lane] } else { d[lane] };
+        }
+    }
+}
+
 #[inline(always)]
 fn one_body<A: Lane, R: Lane, F: Fn(A) -> R>(rows: &mut [Row], mask: u32, d: u16, a: u16, f: F) {
     let (d, a) = (usize::from(d), usize::from(a));
-    if mask == u32::MAX {
+    if mask.count_ones() > FEW {
         let a = &rows[a];
         let result: Row = std::array::from_fn(|lane| f(A::of(a[lane])).bits());
-        rows[d] = result;
+        put(&mut rows[d], &result, mask);
     } else {
         for lane in each(mask) {
             rows[d][lane] = f(A::of(rows[a][lane])).bits();
@@ -160,10 +174,10 @@ fn two_body<A: Lane, B: Lane, R: Lane, F: Fn(A, B) -> R>(
     f: F,
 ) {
     let (d, a, b) = (usize::from(d), usize::from(a), usize::from(b));
-    if mask == u32::MAX {
+    if mask.count_ones() > FEW {
         let (a, b) = (&rows[a], &rows[b]);
         let result: Row = std::array::from_fn(|lane| f(A::of(a[lane]), B::of(b[lane])).bits());
-        rows[d] = result;
+        put(&mut rows[d], &result, mask);
     } else {
         for lane in each(mask) {
             rows[d][lane] = f(A::of(rows[a][lane]), B::of(rows[b][lane])).bits();
@@ -182,11 +196,11 @@ fn three_body<A: Lane, B: Lane, C: Lane, R: Lane, F: Fn(A, B, C) -> R>(
     f: F,
 ) {
     let (d, a, b, c) = (usize::from(d), usize::from(a), usize::from(b), usize::from(c));
-    if mask == u32::MAX {
+    if mask.count_ones() > FEW {
         let (a, b, c) = (&rows[a], &rows[b], &rows[c]);
         let result: Row =
             std::array::from_fn(|lane| f(A::of(a[lane]), B::of(b[lane]), C::of(c[lane])).bits());
-        rows[d] = result;
+        put(&mut rows[d], &result, mask);
     } else {
         for lane in each(mask) {
             rows[d][lane] = f(A::of(rows[a][lane]), B::of(rows[b][lane]), C::of(rows[c][lane])).bits();

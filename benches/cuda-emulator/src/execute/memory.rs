@@ -97,7 +97,8 @@ impl Block<'_> {
         match space {
             Space::Global | Space::Const | Space::Generic => {
                 let (from, to) = self.last[pc];
-                if address < from || address + size as u64 > to {
+                let room = to.wrapping_sub(from).checked_sub(size as u64);
+                if room.is_none_or(|room| address.wrapping_sub(from) > room) {
                     match self.memory.find(address, size) {
                         Ok(found) => self.last[pc] = found,
                         Err(fault) => {
@@ -200,17 +201,20 @@ impl Block<'_> {
             }
             return Ok(());
         }
-        if at.space == Space::Param && active == u32::MAX {
+        if at.space == Space::Param {
             // An argument is the same for all.
             let base = &self.warps[index].rows[usize::from(at.base)];
-            if base.iter().all(|address| *address == base[0]) {
-                let Where::Param(offset) = self.locate((index, 0), at, whole, pc, "reads")? else {
-                    return Ok(());
-                };
+            let first = active.trailing_zeros() as usize;
+            if each(active).all(|lane| base[lane] == base[first]) {
+                let place = self.locate((index, first), at, whole, pc, "reads")?;
+                let Where::Param(offset) = place else { return Ok(()) };
                 for (i, register) in to.iter().enumerate() {
                     let Some(register) = register else { continue };
-                    let bits = bits_of(&self.arguments[offset + i * size..], size);
-                    self.warps[index].rows[usize::from(*register)] = [extend(bits, size, signed); LANES];
+                    let bits = extend(bits_of(&self.arguments[offset + i * size..], size), size, signed);
+                    let row = &mut self.warps[index].rows[usize::from(*register)];
+                    for (lane, value) in row.iter_mut().enumerate() {
+                        *value = if active >> lane & 1 == 1 { bits } else { *value };
+                    }
                 }
                 return Ok(());
             }

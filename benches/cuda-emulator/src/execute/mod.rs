@@ -49,7 +49,7 @@ struct Copies {
 
 /// 32 threads.
 #[derive(Debug)]
-struct Warp {
+pub struct Warp {
     /// Which of the block it is.
     number: usize,
     rows: Vec<Row>,
@@ -124,7 +124,7 @@ enum Next {
 }
 
 impl<'a> Block<'a> {
-    /// For the blocks of a launch. `reverse` runs the last warp first.
+    /// For the blocks of a launch. `reverse` runs the last warp first; `spare` are warps of an earlier launch of the program.
     pub fn new(
         program: &'a Program,
         memory: &'a mut Memory,
@@ -132,16 +132,22 @@ impl<'a> Block<'a> {
         shape: Shape,
         check_races: bool,
         reverse: bool,
+        spare: Vec<Warp>,
     ) -> Self {
         let shared = program.shared + shape.dynamic;
         let copies = program.ops.iter().any(|op| matches!(op, Op::Copy { .. }));
         let together = program.ops.iter().any(|op| matches!(op, Op::Barrier { .. }));
         let count = shape.threads().div_ceil(LANES);
-        let mut warps: Vec<_> = (0..if together { count } else { 1 })
-            .map(|number| Warp {
-                number,
-                // Registers that were never written hold what shows.
-                rows: vec![[u64::MAX; LANES]; program.rows],
+        let mut warps = spare;
+        let fresh = || {
+            // Registers that were never written hold what shows.
+            let mut rows = vec![[u64::MAX; LANES]; program.rows];
+            for &(register, bits) in &program.constants {
+                rows[usize::from(register)] = [bits; LANES];
+            }
+            Warp {
+                number: 0,
+                rows,
                 predicates: vec![0; program.predicates],
                 carry: 0,
                 pc: [0; LANES],
@@ -151,8 +157,9 @@ impl<'a> Block<'a> {
                 sync: 0,
                 local: vec![0xff; program.local * LANES],
                 copies: if copies { vec![Copies::default(); LANES] } else { Vec::new() },
-            })
-            .collect();
+            }
+        };
+        warps.resize_with(if together { count } else { 1 }, fresh);
         for warp in &mut warps {
             warp.predicates[usize::from(TRUE)] = u32::MAX;
             let rows = &mut warp.rows;
@@ -160,7 +167,7 @@ impl<'a> Block<'a> {
                 rows[3 + axis] = [u64::from(shape.block[axis]); LANES];
                 rows[9 + axis] = [u64::from(shape.grid[axis]); LANES];
             }
-            for lane in 0..LANES {
+            for lane in each(u32::MAX) {
                 rows[12][lane] = lane as u64;
                 rows[15][lane] = 1 << lane;
                 rows[16][lane] = (2 << lane) - 1;
@@ -173,9 +180,6 @@ impl<'a> Block<'a> {
             rows[21] = [shared as u64; LANES];
             for (special, row) in rows.iter_mut().enumerate().take(27).skip(22) {
                 *row = [u64::from(special == 23); LANES];
-            }
-            for &(register, bits) in &program.constants {
-                rows[usize::from(register)] = [bits; LANES];
             }
         }
         let races = (check_races && shared > 0).then(|| Races::new(shared, program.granule));
@@ -194,6 +198,11 @@ impl<'a> Block<'a> {
             reverse,
             copies,
         }
+    }
+
+    /// The warps, for the next launch.
+    pub fn spare(self) -> Vec<Warp> {
+        self.warps
     }
 
     /// Where it went wrong.
@@ -274,17 +283,14 @@ impl<'a> Block<'a> {
                 }
                 return Ok(());
             }
-            let mut pc = u32::MAX;
-            for lane in each(runnable) {
-                pc = pc.min(warp.pc[lane]);
-            }
+            // Without a branch for each lane, as this is done whenever threads go apart.
+            let places: [u32; LANES] =
+                std::array::from_fn(|lane| if runnable >> lane & 1 == 1 { warp.pc[lane] } else { u32::MAX });
+            let pc = places.iter().fold(u32::MAX, |least, &place| least.min(place));
             let (mut mask, mut next) = (0, u32::MAX);
-            for lane in each(runnable) {
-                if warp.pc[lane] == pc {
-                    mask |= 1 << lane;
-                } else {
-                    next = next.min(warp.pc[lane]);
-                }
+            for (lane, &place) in places.iter().enumerate() {
+                mask |= u32::from(place == pc) << lane;
+                next = next.min(if place == pc { u32::MAX } else { place });
             }
             self.group(index, mask, pc as usize, next as usize)?;
         }
@@ -344,7 +350,7 @@ impl<'a> Block<'a> {
                     let rows = &mut warp.rows;
                     let (a, b) = (rows[usize::from(a)], rows[usize::from(b)]);
                     let d = &mut rows[usize::from(d)];
-                    for lane in 0..LANES {
+                    for lane in each(u32::MAX) {
                         let value = if by >> lane & 1 == 1 { a[lane] } else { b[lane] };
                         d[lane] = if active >> lane & 1 == 1 { value } else { d[lane] };
                     }
