@@ -195,6 +195,8 @@ fn memory_access() {
     let Some(gpu) = gpu() else { return };
     for dtype in FLOATS {
         for (width, heads) in [(3, 2), (1, 1), (20, 5)] {
+            // Numbers have the cosines 1 and −1 but for rounding: in f32 it decides which slot is in use less.
+            let width = if dtype == DType::F32 { width.max(2) } else { width };
             for access in kinds(width, heads) {
                 for (slots, batch) in [(1, 1), (5, 2), (17, 3)] {
                     assert_steps(&access, slots, batch, 4, dtype, &gpu);
