@@ -3,7 +3,7 @@
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use cl_core::init::Init;
-use cl_hopfield::continuous::{Steps, energy, error_bound, retrieve, separation};
+use cl_hopfield::continuous::{Steps, energy, error_bound, retrieve, retrieve_in_parts, separation};
 use proptest::prelude::*;
 
 fn normal(rows: usize, columns: usize, dtype: DType, seed: u64) -> Var {
@@ -48,6 +48,36 @@ fn one_step_is_attention() {
     }
     let q = normal(3, 4, DType::F64, 1);
     assert_eq!(rows(&retrieve(&q, &q, 1.0, Steps::Exactly(0)).unwrap().state), rows(&q));
+}
+
+/// Of patterns in parts, some of them empty, the same is retrieved as of all of them, with the same gradient of the queries.
+#[test]
+fn in_parts_it_is_the_same() {
+    let (q, x) = (normal(5, 8, DType::F64, 1), normal(300, 8, DType::F64, 2));
+    let parts: Vec<Tensor> = [(0, 1), (1, 0), (1, 190), (191, 109)]
+        .iter()
+        .map(|&(from, n)| x.narrow(0, from, n).unwrap())
+        .collect();
+    for beta in [0.3, 30.0] {
+        let whole = retrieve(&q, &x, beta, Steps::Exactly(2)).unwrap().state;
+        let found = retrieve_in_parts(&q, &parts, beta, Steps::Exactly(2)).unwrap().state;
+        let gradient = |of: &Tensor| {
+            let grads = of.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            rows(grads.get(&q).unwrap())
+        };
+        for (found, expected) in [(rows(&found), rows(&whole)), (gradient(&found), gradient(&whole))]
+            .iter()
+            .flat_map(|(f, e)| f.iter().zip(e))
+        {
+            assert!(distance(found, expected) < 1e-11 * length(expected).max(1.0));
+        }
+    }
+    assert!(
+        retrieve_in_parts(&q, &parts[1..2], 1.0, Steps::Exactly(1))
+            .unwrap_err()
+            .to_string()
+            .contains("there are none")
+    );
 }
 
 proptest! {

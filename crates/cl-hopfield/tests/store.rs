@@ -1,7 +1,7 @@
 //! The store against a list of patterns, and its files.
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use cl_hopfield::continuous::{Steps, retrieve};
 use cl_hopfield::{Id, Store};
 use proptest::prelude::*;
@@ -167,4 +167,35 @@ fn what_does_not_fit_is_refused() {
     assert!(store.nearest(&query, 1).is_err());
     store.insert(&[1.0, 2.0]).unwrap();
     assert!(store.retrieve(&query, 1.0, Steps::Exactly(1)).is_err());
+}
+
+/// In half precision it holds what that can hold, all at once or one by one, and comes back from a file as f32.
+#[test]
+fn half_precision() {
+    let patterns = Tensor::new(&[[0.1f32, 2.0], [-3.3, 0.7], [5.0, 1.0]], &Device::Cpu).unwrap();
+    for dtype in [DType::F16, DType::BF16] {
+        let (mut at_once, mut one_by_one) =
+            (Store::on(&Device::Cpu, dtype, 2, 1).unwrap(), Store::on(&Device::Cpu, dtype, 2, 1).unwrap());
+        let ids = at_once.insert_all(&patterns).unwrap();
+        for row in patterns.to_vec2::<f32>().unwrap() {
+            one_by_one.insert(&row).unwrap();
+        }
+        let rounded =
+            patterns.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
+        for (id, expected) in ids.iter().zip(&rounded) {
+            assert_eq!((&at_once.get(*id).unwrap(), &one_by_one.get(*id).unwrap()), (expected, expected));
+        }
+        let query = Tensor::new(&[[-3f32, 0.5]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let found = at_once.retrieve(&query, 4.0, Steps::Exactly(1)).unwrap().state;
+        assert_eq!(found.dtype(), dtype);
+        assert_eq!(found.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap()[0], rounded[1]);
+        assert_eq!(at_once.nearest(&query, 1).unwrap()[0][0].0, ids[1]);
+        let folder = tempfile::tempdir().unwrap();
+        at_once.save(folder.path().join("store")).unwrap();
+        assert_eq!(Store::load(folder.path().join("store")).unwrap().get(ids[0]).unwrap(), rounded[0]);
+    }
+    assert!(Store::on(&Device::Cpu, DType::U32, 2, 1).is_err());
+    assert!(
+        Store::new(2).unwrap().insert_all(&Tensor::new(&[[f32::NAN, 0.0]], &Device::Cpu).unwrap()).is_err()
+    );
 }

@@ -213,6 +213,40 @@ fn gradients_of_many_blocks_are_those_of_the_whole_matrix() {
     }
 }
 
+/// Both in one pass are what each is by itself, gradients too.
+#[test]
+fn both_in_one_pass() {
+    let q = normal(&[2, 3, 4], DType::F64, 1);
+    let (k, v) = (normal(&[5, 4], DType::F64, 2), normal(&[5, 2], DType::F64, 3));
+    assert_gradients(&[&q, &k, &v], || {
+        let (found, log) = q.retrieve_with_log_partition(&k, &v, 0.8, None).unwrap();
+        (found.sqr().unwrap().sum_all().unwrap() + log.sqr().unwrap().sum_all().unwrap()).unwrap()
+    });
+    let (found, log) = q.retrieve_with_log_partition(&k, &v, 0.8, None).unwrap();
+    assert_eq!(elements(&found), elements(&q.retrieve(&k, &v, 0.8, None).unwrap()));
+    assert_eq!(elements(&log), elements(&q.log_partition(&k, 0.8, None).unwrap()));
+}
+
+/// Half precision is f32 from what it holds, rounded once; L stays f32; the gradients are half.
+#[test]
+fn half_precision_is_computed_in_f32() {
+    for dtype in [DType::F16, DType::BF16] {
+        let half = |dims: &[usize], seed| normal(dims, DType::F32, seed).to_dtype(dtype).unwrap();
+        let (q, k, v) = (half(&[3, 4], 1), half(&[50, 4], 2), half(&[50, 2], 3));
+        let wide = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
+        let found = q.retrieve(&k, &v, 0.8, None).unwrap();
+        let expected = wide(&q).retrieve(&wide(&k), &wide(&v), 0.8, None).unwrap().to_dtype(dtype).unwrap();
+        assert_eq!(found.dtype(), dtype);
+        assert_eq!(elements(&found), elements(&expected));
+        let log = q.log_partition(&k, 0.8, None).unwrap();
+        assert_eq!(log.dtype(), DType::F32);
+        assert_eq!(elements(&log), elements(&wide(&q).log_partition(&wide(&k), 0.8, None).unwrap()));
+        let q = Var::from_tensor(&q).unwrap();
+        let grads = q.retrieve(&k, &v, 0.8, None).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_eq!(grads.get(&q).unwrap().dtype(), dtype);
+    }
+}
+
 /// What is no number is seen in the result, not hidden by a comparison.
 #[test]
 fn what_is_no_number_shows() {
