@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `EMULATED_COMPUTE_CAP` | the device's compute capability, such as `80`; default `90` |
 //! | `EMULATED_BLOCK_ORDER` | `reverse` or `shuffled:SEED`: the order of blocks, and of the warps of a block |
-//! | `EMULATED_CHECK` | a list of `shared` (races for shared memory; the default), `init` (reads of memory that was never written; a kernel of candle is reported, which is not yet explained), `none` |
+//! | `EMULATED_CHECK` | a list of `shared` (races for shared memory; the default), `init` (reads of memory that was never written), `none` |
 //! | `EMULATED_RECORD` | a file that gets a line for each launch, copy and product |
 //!
 //! Not there: textures, clusters, tensor memory, `wgmma`, cooperative launches, graphs, calls through pointers, recursion, `printf`.

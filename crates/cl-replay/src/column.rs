@@ -148,6 +148,11 @@ impl Column {
         batch.dtype() == self.dtype && batch.dims().get(1..) == Some(&self.shape[..]) && on_my_device
     }
 
+    /// All rows, where they are on a device.
+    pub(crate) fn on_device(&self) -> Option<&Tensor> {
+        if let Data::Device(tensor) = &self.data { Some(tensor) } else { None }
+    }
+
     /// What a row is, in words.
     pub(crate) fn row_type(&self) -> String {
         let location = match &self.data {

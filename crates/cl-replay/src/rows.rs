@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use cl_core::ring::{gather_rows, place_rows};
 use cl_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -169,6 +170,12 @@ impl Rows {
             self.columns =
                 batch.iter().map(|column| Column::like(column, self.capacity)).collect::<Result<_>>()?;
         }
+        if let Some(columns) = self.on_device() {
+            let places: Vec<_> = places.iter().map(|&(slot, row)| (slot as u32, row as u32)).collect();
+            place_rows(&columns, &places, &batch.iter().collect::<Vec<_>>())?;
+            self.len = len;
+            return Ok(());
+        }
         for (slot, row, run) in runs(places) {
             for (column, new) in self.columns.iter_mut().zip(&batch) {
                 column.write(slot, new, row, run)?;
@@ -202,6 +209,12 @@ impl Rows {
         self.columns[column].gather(slots)
     }
 
+    /// The columns, where they are on a device: all are, or none.
+    fn on_device(&self) -> Option<Vec<&Tensor>> {
+        let columns: Option<Vec<_>> = self.columns.iter().map(Column::on_device).collect();
+        columns.filter(|columns| !columns.is_empty())
+    }
+
     /// Copies of the rows in `slots`, one tensor (slots, row...) a column.
     ///
     /// # Errors
@@ -216,6 +229,10 @@ impl Rows {
                 "gather",
                 format!("slot {slot} holds no row: {} are filled", self.len),
             ));
+        }
+        if let Some(columns) = self.on_device() {
+            let slots = Tensor::from_slice(slots, slots.len(), columns[0].device())?;
+            return gather_rows(&columns, &slots);
         }
         self.columns.iter().map(|column| column.gather(slots)).collect()
     }

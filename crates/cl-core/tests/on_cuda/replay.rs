@@ -1,7 +1,7 @@
 //! What a replay memory is made of: the sum tree and rows. All of it is the same to the last bit.
 
 use candle_core::{DType, Device, Tensor};
-use cl_core::ring::{gather_rows, write_rows};
+use cl_core::ring::{gather_rows, place_rows, write_rows};
 use cl_core::snapshot::{self, Kind, tensor};
 use cl_core::sum_tree::{Fill, Overwritten, Philox, PriorityTree, Strata, Weights};
 use rand::Rng as _;
@@ -190,6 +190,7 @@ fn rows_come_as_they_went() {
             let (stores, batch): (Vec<&Tensor>, Vec<&Tensor>) =
                 (stores.iter().collect(), batch.iter().collect());
             write_rows(&stores, start, &batch).unwrap();
+            place_rows(&stores, &[(5, 3), (start as u32, 0), (5, 1), (76, 49), (9, 49)], &batch).unwrap();
             gather_rows(&stores, &indices[on]).unwrap()
         });
         for (i, kind) in kinds.iter().enumerate() {

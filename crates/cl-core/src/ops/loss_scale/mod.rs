@@ -140,7 +140,7 @@ impl InplaceOp1 for Unscale {
                 let mut all = true;
                 for g in gradient.iter_mut() {
                     let of_loss = *g * inverse;
-                    let finite = of_loss - of_loss == 0.0;
+                    let finite = of_loss.is_finite();
                     *g = if finite { of_loss } else { 0.0 };
                     all &= finite;
                 }

@@ -156,12 +156,12 @@ impl All {
         self.gradients().wanted = wanted;
     }
 
-    /// Where the gradient of each parameter begins, and how long all are: each begins at a multiple of 16 bytes.
+    /// Where the gradient of each parameter begins, which is at a multiple of 16 bytes, and how long all are.
     fn places(&self) -> (Vec<usize>, usize) {
-        let mut end = 0;
+        let mut end: usize = 0;
         let starts = self.thetas.iter().map(|theta| {
-            let start = end;
-            end += theta.elem_count().next_multiple_of(4);
+            let start = end.next_multiple_of(4);
+            end = start + theta.elem_count();
             start
         });
         (starts.collect(), end)
@@ -178,9 +178,13 @@ impl All {
         let (starts, length) = self.places();
         let mut gradients = self.gradients();
         if gradients.wanted {
-            // SAFETY: all of a parameter's part is written below; what lies between the parts is never read but to be scaled.
-            gradients.plain =
-                Some(unsafe { Tensor::empty(length, self.thetas[0].dtype(), self.thetas[0].device())? });
+            let like = &self.thetas[0];
+            let gaps = length > self.thetas.iter().map(Tensor::elem_count).sum();
+            gradients.plain = Some(match gaps {
+                true => Tensor::zeros(length, like.dtype(), like.device())?, // they are scaled with the rest
+                // SAFETY: all of it is written below.
+                false => unsafe { Tensor::empty(length, like.dtype(), like.device())? },
+            });
         }
         let into = gradients.plain.as_ref().map(tensor_pointer::<T>).transpose()?;
         let value_at = pointer::<T>(&value, &Layout::contiguous(()))?;

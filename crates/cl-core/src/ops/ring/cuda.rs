@@ -1,5 +1,7 @@
 //! The kernels of the ring, and the tables of what they copy.
 
+use std::collections::BTreeMap;
+
 use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{CudaDevice, Tensor};
@@ -93,6 +95,26 @@ pub(super) fn write_rows(
             n as u64,
             start as u64,
             capacity as u64,
+        )?)
+    })
+}
+
+pub(super) fn place_rows(stores: &[&Tensor], places: &BTreeMap<u32, u32>, batch: &[Tensor]) -> Result<()> {
+    let (device, n) = (device_of(stores[0])?, places.len());
+    // Slots, then rows: one copy to the device.
+    let all: Vec<u32> = places.keys().chain(places.values()).copied().collect();
+    let all = device.clone_htod(&all)?;
+    let at = scratch_pointer(&device, &all);
+    let pairs: Vec<_> = batch.iter().zip(stores.iter().copied()).collect();
+    each(&pairs, n, |fields, count, most| {
+        Ok(launch_plain!(
+            &device,
+            RING,
+            "ring_place",
+            grid(blocks(most, THREADS), count),
+            fields,
+            at,
+            n as u64
         )?)
     })
 }

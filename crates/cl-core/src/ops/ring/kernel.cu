@@ -52,6 +52,15 @@ template <typename T> __device__ void put(const T *from, T *to, u64 units, u64 n
     }
 }
 
+// Row rows[i] goes to slot slots[i]; no slot comes twice.
+template <typename T> __device__ void place(const T *from, T *to, u64 units, const u32 *slots, const u32 *rows, u64 n) {
+    u64 all = n * units, step = (u64)gridDim.x * THREADS;
+    for (u64 i = (u64)blockIdx.x * THREADS + threadIdx.x; i < all; i += step) {
+        u64 pair = i / units, at = i - pair * units;
+        to[slots[pair] * units + at] = from[rows[pair] * units + at];
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS)
     ring_gather(const __grid_constant__ Fields fields, const u32 *indices, u64 n, u64 capacity) {
     FOR_WIDTHS(gather, fields.units[f], indices, n, capacity)
@@ -60,4 +69,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     ring_write(const __grid_constant__ Fields fields, u64 n, u64 start, u64 capacity) {
     FOR_WIDTHS(put, fields.units[f], n, start, capacity)
+}
+
+// `places` holds n slots, then n rows.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    ring_place(const __grid_constant__ Fields fields, const u32 *places, u64 n) {
+    FOR_WIDTHS(place, fields.units[f], places, places + n, n)
 }

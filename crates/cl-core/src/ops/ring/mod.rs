@@ -1,9 +1,9 @@
-//! Rows of several tensors at once: written in place round a ring, and gathered, in one launch for all of them.
+//! Rows of several tensors at once: written in place, round a ring or one by one, and gathered, in one launch for all of them.
 //!
 //! | operand | shape | |
 //! |---|---|---|
-//! | stores | (capacity, row...) each | any dtype, contiguous; changed in place by [`write_rows`] |
-//! | batch | (n, row...) each | n ≤ capacity, row shapes, dtypes and device as the stores |
+//! | stores | (capacity, row...) each | any dtype, contiguous; changed in place by [`write_rows`] and [`place_rows`] |
+//! | batch | (n, row...) each | row shapes, dtypes and device as the stores |
 //! | indices | (n) | u32 |
 //!
 //! Rows are bits here: they come out as they went in, NaNs too. Neither operation is recorded in the graph.
@@ -39,23 +39,7 @@ use crate::{Error, Result};
 /// [`Error::Mismatch`] where a batch is not of its store, or the numbers of rows differ; [`Error::Invalid`] where the stores have
 /// no row `start`, less than n rows, or are not contiguous. Nothing is written then.
 pub fn write_rows(stores: &[&Tensor], start: usize, batch: &[&Tensor]) -> Result<()> {
-    let capacity = capacity("write_rows", stores)?;
-    if batch.len() != stores.len() {
-        let tensors = |n: usize| format!("{n} tensors");
-        return Err(Error::mismatch("write_rows", tensors(stores.len()), tensors(batch.len())));
-    }
-    let n = batch[0].dims().first().copied().unwrap_or(0);
-    for (store, new) in stores.iter().zip(batch) {
-        let fits = new.dims().split_first() == Some((&n, &store.dims()[1..]));
-        if !fits || new.dtype() != store.dtype() || !new.device().same_device(store.device()) {
-            let row = &store.dims()[1..];
-            let expected = [&[n], row].concat();
-            return Err(Error::mismatch("write_rows", describe(store, &expected), describe(new, new.dims())));
-        }
-        if !store.is_contiguous() {
-            return Err(Error::invalid("write_rows", "the stores must be contiguous"));
-        }
-    }
+    let (n, capacity) = fitted("write_rows", stores, batch)?;
     if n == 0 {
         return Ok(());
     }
@@ -73,6 +57,51 @@ pub fn write_rows(stores: &[&Tensor], start: usize, batch: &[&Tensor]) -> Result
         store.slice_set(&new.narrow(0, 0, first)?, 0, start)?;
         if first < n {
             store.slice_set(&new.narrow(0, first, n - first)?, 0, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes rows of a batch into the stores, one by one: of each pair (slot, row) that row of the batch goes to that row of the
+/// stores. Of several for one slot the last stays.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use cl_core::ring::place_rows;
+///
+/// # fn main() -> cl_core::Result<()> {
+/// let store = Tensor::zeros((3, 2), candle_core::DType::F32, &Device::Cpu)?;
+/// let batch = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+/// place_rows(&[&store], &[(2, 0), (0, 1)], &[&batch])?;
+/// assert_eq!(store.to_vec2::<f32>()?, [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Mismatch`] where a batch is not of its store, or the numbers of rows differ; [`Error::Invalid`] where the stores have
+/// no such slot, the batch no such row, or the stores are not contiguous. Nothing is written then.
+pub fn place_rows(stores: &[&Tensor], places: &[(u32, u32)], batch: &[&Tensor]) -> Result<()> {
+    let (n, capacity) = fitted("place_rows", stores, batch)?;
+    let there = |&&(slot, row): &&(u32, u32)| slot as usize >= capacity || row as usize >= n;
+    if let Some((slot, row)) = places.iter().find(there) {
+        let why = format!("row {row} of {n} cannot go to slot {slot} of {capacity}");
+        return Err(Error::invalid("place_rows", why));
+    }
+    // A GPU writes all at once: of several for one slot only the last may be among them.
+    let mut last = std::collections::BTreeMap::new();
+    last.extend(places.iter().copied());
+    if last.is_empty() {
+        return Ok(());
+    }
+    let batch: Vec<Tensor> = batch.iter().map(|new| new.contiguous()).collect::<Result<_, _>>()?;
+    #[cfg(feature = "cuda")]
+    if stores[0].device().is_cuda() {
+        return cuda::place_rows(stores, &last, &batch);
+    }
+    for (store, new) in stores.iter().zip(&batch).filter(|(store, _)| store.elem_count() > 0) {
+        for (&slot, &row) in &last {
+            store.slice_set(&new.narrow(0, row as usize, 1)?, 0, slot as usize)?;
         }
     }
     Ok(())
@@ -112,6 +141,27 @@ pub fn gather_rows(stores: &[&Tensor], indices: &Tensor) -> Result<Vec<Tensor>> 
         Ok(store.detach().index_select(&indices, 0)?)
     };
     stores.iter().map(gather).collect()
+}
+
+/// How many rows a batch has, if it is one for these stores, and how many they have.
+fn fitted(op: &'static str, stores: &[&Tensor], batch: &[&Tensor]) -> Result<(usize, usize)> {
+    let capacity = capacity(op, stores)?;
+    if batch.len() != stores.len() {
+        let tensors = |n: usize| format!("{n} tensors");
+        return Err(Error::mismatch(op, tensors(stores.len()), tensors(batch.len())));
+    }
+    let n = batch[0].dims().first().copied().unwrap_or(0);
+    for (store, new) in stores.iter().zip(batch) {
+        let fits = new.dims().split_first() == Some((&n, &store.dims()[1..]));
+        if !fits || new.dtype() != store.dtype() || !new.device().same_device(store.device()) {
+            let expected = [&[n], &store.dims()[1..]].concat();
+            return Err(Error::mismatch(op, describe(store, &expected), describe(new, new.dims())));
+        }
+        if !store.is_contiguous() {
+            return Err(Error::invalid(op, "the stores must be contiguous"));
+        }
+    }
+    Ok((n, capacity))
 }
 
 /// The number of rows that all stores have.

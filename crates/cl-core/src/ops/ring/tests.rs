@@ -74,7 +74,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let stores = stores.each_ref();
     let (x, y) = (rows(50, 3, &[2], DType::F32), rows(50, 3, &[], DType::U8));
     let mismatches: [&[Tensor]; 5] = [
-        &[x.clone()],
+        std::slice::from_ref(&x),
         &[x.clone(), rows(50, 2, &[], DType::U8)],
         &[x.clone(), rows(50, 3, &[1], DType::U8)],
         &[x.clone(), rows(50, 3, &[], DType::U32)],
@@ -116,4 +116,25 @@ fn rows_come_without_a_graph() {
     let at = Tensor::new(&[1u32, 1], &Device::Cpu).unwrap();
     let rows = gather_rows(&[&store], &at).unwrap().remove(0);
     assert!(!rows.track_op());
+}
+
+/// Of several rows for one slot the last stays; what is not there is refused before anything is written.
+#[test]
+fn rows_are_placed_one_by_one() {
+    let store = Tensor::zeros((4, 2), DType::F32, &Device::Cpu).unwrap();
+    let other = Tensor::zeros(4, DType::U32, &Device::Cpu).unwrap();
+    let batch = Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[7u32, 8, 9], &Device::Cpu).unwrap();
+    let place = |places: &[(u32, u32)]| place_rows(&[&store, &other], places, &[&batch, &labels]);
+    place(&[(3, 0), (1, 1), (3, 2)]).unwrap();
+    place(&[]).unwrap();
+    let rows = || (store.to_vec2::<f32>().unwrap(), other.to_vec1::<u32>().unwrap());
+    let expected = (vec![vec![0f32, 0.0], vec![3.0, 4.0], vec![0.0, 0.0], vec![5.0, 6.0]], vec![0, 8, 0, 9]);
+    assert_eq!(rows(), expected);
+    for bad in [[(0, 0), (4, 0)], [(0, 0), (1, 3)]] {
+        let error = place(&bad).unwrap_err().to_string();
+        assert!(error.contains("cannot go to slot"), "{error}");
+    }
+    assert!(place_rows(&[&store], &[(0, 0)], &[&labels]).is_err());
+    assert_eq!(rows(), expected);
 }

@@ -138,7 +138,7 @@ pub struct PriorityTree {
 /// The leaves and the sums, where they are.
 #[derive(Debug)]
 enum Nodes {
-    Cpu(cpu::Tree),
+    Cpu(Box<cpu::Tree>),
     #[cfg(feature = "cuda")]
     Cuda(Box<cuda::Tree>),
 }
@@ -153,6 +153,8 @@ macro_rules! at {
         }
     };
 }
+#[cfg(test)]
+use at;
 
 impl PriorityTree {
     /// `capacity` leaves of 0.
@@ -169,7 +171,7 @@ impl PriorityTree {
             ));
         }
         let nodes = match device {
-            Device::Cpu => Nodes::Cpu(cpu::Tree::new(capacity)),
+            Device::Cpu => Nodes::Cpu(Box::new(cpu::Tree::new(capacity))),
             #[cfg(feature = "cuda")]
             Device::Cuda(cuda) => Nodes::Cuda(Box::new(cuda::Tree::new(capacity, cuda)?)),
             other => {
