@@ -147,7 +147,7 @@ fn parts_that_do_not_fit_together_are_refused() {
     };
     let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
     assert_eq!(load(&rows, &[4, 2], 5).unwrap().len(), 2);
-    let doubles = rows.to_dtype(candle_core::DType::F64).unwrap();
+    let doubles = rows.to_dtype(DType::F64).unwrap();
     let flat = rows.flatten_all().unwrap();
     for (rows, ids) in
         [(&rows, &[4, 4][..]), (&rows, &[4, 5]), (&rows, &[4]), (&doubles, &[4, 2]), (&flat, &[4, 2])]

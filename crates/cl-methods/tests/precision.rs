@@ -8,7 +8,10 @@ use cl_methods::{Batch, Learner, Method, Protocol, Registry};
 use cl_nn::{LossScale, LossScaler, OptimizerConfig};
 use serde_json::{Value, json};
 
-const METHODS: [(&str, fn() -> Value); 7] = [
+/// Name and coefficients.
+type Named = (&'static str, fn() -> Value);
+
+const METHODS: [Named; 7] = [
     ("None", || json!({})),
     ("Joint", || json!({})),
     ("L2", || json!({ "lambda": 0.1 })),

@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(cases[0].bytes, 16 * 3 * 4 * 2);
         let slow = Measured { microseconds: Some(0.0), ..cases[0].clone() };
         assert!(!slow.stands());
-        let report = GpuReport { device: "CPU".to_owned(), cases: vec![slow] };
+        let report = GpuReport { device: "CPU".to_owned(), cases: vec![slow], retrieval: Vec::new() };
         assert!(report.markdown().contains("| 0 µs: missed |"), "{}", report.markdown());
     }
 }
