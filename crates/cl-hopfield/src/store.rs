@@ -80,7 +80,7 @@ impl Store {
         Self::on(&Device::Cpu, DType::F32, width, room)
     }
 
-    /// The same of another dtype, on any device: f32, f64, f16 or bf16, to which patterns are rounded when they are stored.
+    /// The same of another dtype, on any device: f32, f16 or bf16, to which patterns are rounded when they are stored.
     ///
     /// # Errors
     /// As [`new`](Self::new), and for other dtypes.
@@ -88,8 +88,8 @@ impl Store {
         if width == 0 {
             return Err(Error::invalid("width", "patterns of 0 numbers cannot be told apart"));
         }
-        if !matches!(dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16) {
-            return Err(Error::mismatch("store", "F32, F64, F16 or BF16", format!("{dtype:?}")));
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return Err(Error::mismatch("store", "F32, F16 or BF16", format!("{dtype:?}")));
         }
         let patterns = Block::with_room(width, room, dtype, device)?;
         Ok(Self { patterns, row_of: HashMap::new(), next: 0, bytes: BYTES })
@@ -240,8 +240,7 @@ impl Store {
     /// A file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let (rows, ids) = self.patterns()?;
-        let dtype = if rows.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let rows = rows.to_device(&Device::Cpu)?.to_dtype(dtype)?;
+        let rows = rows.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let saved = Saved { rows: rows.copy()?, ids: ids.to_vec(), next: self.next };
         snapshot::save(path, KIND, &saved)
     }
@@ -255,7 +254,7 @@ impl Store {
         let Saved { rows, ids, next } = snapshot::load(path, KIND)?;
         let row_of: HashMap<Id, usize> = ids.iter().copied().zip(0..).collect();
         let (held, width) = rows.dims2().map_err(|_| Error::format(path, "its patterns are no matrix"))?;
-        if !matches!(rows.dtype(), DType::F32 | DType::F64)
+        if rows.dtype() != DType::F32
             || width == 0
             || held != ids.len()
             || row_of.len() != held
