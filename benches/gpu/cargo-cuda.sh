@@ -3,7 +3,7 @@
 #
 #   benches/gpu/cargo-cuda.sh clippy --workspace --all-targets
 #   benches/gpu/cargo-cuda.sh build --release -p xtask
-#   benches/gpu/cargo-cuda.sh                             # only gets the toolkit
+#   benches/gpu/cargo-cuda.sh toolkit                     # only gets what comes from the index
 #
 # nvcc comes from the Python package index, and all of CUDA's libraries are opened when a program starts to use them, so that it
 # starts without them. Needs cargo, gcc, python3 with pip. Where the toolkit is installed plain cargo will do, but links to it.
@@ -23,6 +23,7 @@ if [ ! -x "$toolkit/bin/nvcc" ]; then
     python3 -m pip install --quiet --no-deps --target "$work/toolkit" nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
         nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 nvidia-cuda-nvrtc==13.0.88
 fi
+[ "${1:-}" != toolkit ] || exit 0
 export CUDA_HOME=$toolkit CUDA_PATH=$toolkit CUDA_ROOT=$toolkit CUDA_TOOLKIT_ROOT_DIR=$toolkit
 export NVCC=$toolkit/bin/nvcc PATH=$toolkit/bin:$PATH
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90} CUDARC_CUDA_VERSION=13000
@@ -51,7 +52,6 @@ for entry in .cargo *; do
 done
 cp Cargo.lock "$tree/Cargo.lock"
 target=$PWD/target/cuda
-[ $# -gt 0 ] || exit 0
 command=$1
 shift
 cd "$tree"

@@ -133,7 +133,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
     if let Some(code) = one_thread_each()? {
         return Ok(code);
     }
-    let out = args.out.unwrap_or_else(|| default_out(suite.name, args.tier));
+    let out = args.out.unwrap_or_else(|| default_out(suite.name, args.tier, args.precision));
     if args.fresh {
         forget(&out)?;
     }
@@ -191,11 +191,14 @@ pub fn main(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn default_out(suite: &str, tier: Tier) -> PathBuf {
-    let folder = match tier {
+fn default_out(suite: &str, tier: Tier, precision: Precision) -> PathBuf {
+    let mut folder = match tier {
         Tier::Paper => suite.to_owned(),
         Tier::Smoke | Tier::Quick => format!("{suite}-{}", tier.name()),
     };
+    if precision != Precision::F32 {
+        folder = format!("{folder}-{precision}");
+    }
     PathBuf::from("bench-out").join(folder)
 }
 

@@ -14,8 +14,7 @@
 //! | [`device`] | the CPU or a GPU by its name, without a panic where there is none |
 //! | [`Error`] | what went wrong and what to do |
 //!
-//! With the feature `cuda` the operations that train a network, and retrieval, run on tensors of a GPU too; those that do not say
-//! so there: those of the differentiable neural computer. [`device`] opens a GPU, or says why not.
+//! With the feature `cuda` the operations run on tensors of a GPU too. [`device`] opens one, or says why not.
 
 mod device;
 mod error;

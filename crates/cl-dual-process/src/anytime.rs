@@ -117,7 +117,7 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
         let work = move || {
             for x in inbox {
                 // A system that panicked is asked again: what it left half done is its own.
-                let outcome = catch_unwind(AssertUnwindSafe(|| slow.answer(&x)));
+                let outcome = catch_unwind(AssertUnwindSafe(|| handed_over(slow.answer(&x)?)));
                 if outbox.send(outcome.map_err(|panic| message(&*panic))).is_err() {
                     return;
                 }
@@ -210,8 +210,12 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
     }
 
     fn ask(&mut self, x: &Tensor, deadline: Instant) -> (Option<Tensor>, Why) {
+        let x = match handed_over(x.clone()) {
+            Ok(x) => x,
+            Err(error) => return (None, Why::Failed(error.to_string())),
+        };
         // The channel has room: what was asked before has come back.
-        if self.requests.as_ref().is_none_or(|requests| requests.try_send(x.clone()).is_err()) {
+        if self.requests.as_ref().is_none_or(|requests| requests.try_send(x).is_err()) {
             return (None, Why::Gone);
         }
         match self.answers.recv_timeout(self.left(deadline)) {
@@ -228,6 +232,12 @@ impl<S1: System, A: Arbiter> Anytime<S1, A> {
             }
         }
     }
+}
+
+/// What another thread may use. Each thread has an order of its own on a GPU, so that what is on its way there has to be waited for.
+fn handed_over(x: Tensor) -> Result<Tensor> {
+    x.device().synchronize()?;
+    Ok(x)
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

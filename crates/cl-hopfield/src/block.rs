@@ -81,7 +81,17 @@ impl Block {
 
     /// Puts rows (.., width), of any dtype and from any device, in the places from `at` on.
     pub fn set(&self, at: usize, row: &Tensor) -> Result<()> {
-        let row = row.to_dtype(self.dtype())?.to_device(self.device())?.contiguous()?;
+        let row = row.to_dtype(self.dtype())?;
+        if self.dtype() != DType::F32 {
+            // What is finite in f32 need not be so in half precision.
+            let values = row.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+                let (width, dtype) = (self.width(), self.dtype().as_str());
+                let why = format!("number {} of row {} is too large for {dtype}", at % width, at / width);
+                return Err(Error::invalid("patterns", why));
+            }
+        }
+        let row = row.to_device(self.device())?.contiguous()?;
         Ok(self.rows.slice_set(&row, 0, at)?)
     }
 

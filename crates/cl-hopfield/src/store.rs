@@ -156,9 +156,10 @@ impl Store {
     pub fn insert_all(&mut self, patterns: &Tensor) -> Result<Vec<Id>> {
         let rows = rows(patterns, self.width())?;
         let ids: Vec<Id> = (self.next..).take(rows.dim(0)?).map(Id).collect();
-        self.row_of.extend(ids.iter().copied().zip(self.len()..));
-        self.next += ids.len() as u64;
+        let first = self.len();
         self.patterns.extend(&ids, &rows)?;
+        self.row_of.extend(ids.iter().copied().zip(first..));
+        self.next += ids.len() as u64;
         Ok(ids)
     }
 
@@ -245,7 +246,7 @@ impl Store {
         snapshot::save(path, KIND, &saved)
     }
 
-    /// One that was [saved](Self::save), on the CPU.
+    /// One that was [saved](Self::save), in f32 on the CPU.
     ///
     /// # Errors
     /// A file that cannot be read, or holds something else.

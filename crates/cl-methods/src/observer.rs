@@ -147,11 +147,11 @@ impl Observer {
         seen.importance = self.importance(std::mem::take(&mut vitals.importance))?;
         let Some(phase) = &self.phase else { return Ok(()) };
         if !vitals.apart {
-            let gradients = learner.gradients_of(batch)?;
+            let gradients = gradients_in_full(learner, batch)?;
             seen.loss = Some(scalar(&learner.loss(batch)?)?);
             seen.gradient_norm = Some(diagnose::norm(&gradients)?);
             if let Some(samples) = phase.probes.clone() {
-                let past = learner.gradients_of(&Batch { samples, units: batch.units })?;
+                let past = gradients_in_full(learner, &Batch { samples, units: batch.units })?;
                 seen.cosine = diagnose::cosine(&gradients, &past)?;
             }
             if step.within() == 0 {
@@ -288,6 +288,12 @@ fn scalar(tensor: &Tensor) -> Result<f64> {
 }
 
 /// Of a penalty, which need not reach every parameter, or any.
+/// The gradients of a batch in f32 whatever the precision of training is: where it scales its loss, an overflow of a look would
+/// cost a step.
+fn gradients_in_full(learner: &Learner, batch: &Batch) -> Result<Vec<Tensor>> {
+    learner.net.gradients(&batch.samples.x, &batch.samples.y, batch.units, None)
+}
+
 fn gradient_norm(learner: &Learner, penalty: &Tensor) -> Result<f64> {
     if !penalty.track_op() {
         return Ok(0.0);

@@ -250,6 +250,9 @@ impl<'a> Training<'a> {
     /// # Errors
     /// Those of the method and of `progress`.
     pub fn run(&mut self, progress: &mut dyn FnMut(Progress) -> Result<()>) -> Result<Outcome> {
+        if self.observer.is_some() && !self.learner.device().is_cpu() {
+            return Err(Error::invalid("device", "a run that is looked at is on the CPU"));
+        }
         loop {
             // The phase that runs, or comes.
             let (phase, phases) = (self.outcome.r.len(), self.curriculum.len());

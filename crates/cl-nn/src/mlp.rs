@@ -309,7 +309,10 @@ impl Mlp {
 
     /// Inputs in the dtype of the parameters: squares of small gradients are 0 in f16, and their sums are not of 8 bits.
     fn in_full(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.to_dtype(self.heads[0].weight.dtype())?)
+        match x.dtype() {
+            DType::F16 | DType::BF16 => Ok(x.to_dtype(self.heads[0].weight.dtype())?),
+            _ => Ok(x.clone()),
+        }
     }
 
     /// The input of every layer, and the logits last; outside of the graph.

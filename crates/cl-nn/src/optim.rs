@@ -196,6 +196,17 @@ impl Optimizer {
 
     fn step_where(&mut self, found: Option<&Tensor>, params: &Params, gradients: &[Tensor]) -> Result<()> {
         self.check_step(params, gradients)?;
+        if let (Some(found), Some(first)) = (found, params.trainable().next())
+            && (found.dims() != [1]
+                || found.dtype() != DType::F32
+                || !found.device().same_device(first.var.device()))
+        {
+            let text = |dtype: DType, dims: &[usize], device: &candle_core::Device| {
+                format!("what was found as {dtype:?} {dims:?} on {:?}", device.location())
+            };
+            let expected = text(DType::F32, &[1], first.var.device());
+            return Err(Error::mismatch("step", expected, text(found.dtype(), found.dims(), found.device())));
+        }
         let (mut stepping, mut thetas, mut grads) = (Vec::new(), Vec::new(), Vec::new());
         for (param, gradient) in params.trainable().zip(gradients) {
             if !self.is_waiting(&param.name, gradient)? {

@@ -169,8 +169,10 @@ impl LossScaler {
     /// # Errors
     /// As [`Optimizer::step`].
     pub fn step(&self, optimizer: &mut Optimizer, params: &Params, gradients: &[Tensor]) -> Result<()> {
-        optimizer.step_unless(&self.state.narrow(0, 1, 1)?, params, gradients)?;
-        self.state.update_scale(self.config.update())
+        let stepped = optimizer.step_unless(&self.state.narrow(0, 1, 1)?, params, gradients);
+        // What was found is of these gradients, though they were refused.
+        self.state.update_scale(self.config.update())?;
+        stepped
     }
 
     /// Backward pass and step.

@@ -257,8 +257,9 @@ impl Rows {
     /// # Errors
     /// candle's own.
     pub fn to_device(&mut self, device: &Device) -> Result<()> {
-        for column in self.columns.iter_mut().filter(|column| !column.is_on(device)) {
-            *column = column.to_device(device, self.capacity)?;
+        if self.columns.iter().any(|column| !column.is_on(device)) {
+            let moved = self.columns.iter().map(|column| column.to_device(device, self.capacity));
+            self.columns = moved.collect::<Result<_>>()?; // all of them, or none
         }
         Ok(())
     }

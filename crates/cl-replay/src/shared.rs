@@ -49,7 +49,8 @@ impl<M> Shared<M> {
     }
 
     /// Changes the memory, as the only one who has it: adds, sets priorities, flushes. It must not use the same
-    /// memory through another handle.
+    /// memory through another handle. Of a memory on a GPU the change is only begun when the closure returns, and every thread has
+    /// an order of its own there: end it with `device.synchronize()`.
     ///
     /// # Errors
     /// That of the closure; [`Error::Invalid`] where another thread panicked while it changed the memory, which

@@ -62,7 +62,7 @@ fn a_schema_is_restored() {
     let forms: [Form; 4] = [
         vec![],
         vec![("x", "f31", vec![])],
-        vec![("x", "f16", vec![])],
+        vec![("x", "f8e4m3", vec![])],
         vec![("x", "f32", vec![]), ("x", "f32", vec![])],
     ];
     for form in forms {

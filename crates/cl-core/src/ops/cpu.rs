@@ -212,6 +212,9 @@ pub(crate) fn check_in_place(op: &'static str, destination: &Tensor, others: &[&
 
 /// [`check_in_place`] for lists of tensors: as many of `others` as there are destinations.
 pub(crate) fn check_lists(op: &'static str, destinations: &[&Tensor], others: &[&[&Tensor]]) -> Result<()> {
+    if let Some((first, rest)) = destinations.split_first() {
+        rest.iter().try_for_each(|destination| same_place(op, first, destination))?;
+    }
     for other in others {
         if other.len() != destinations.len() {
             let tensors = |n: usize| format!("{n} tensors");
@@ -236,8 +239,19 @@ pub(crate) fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
     tensors.iter().collect()
 }
 
-/// Refuses operands of different shape or dtype.
+/// Refuses operands on two devices.
+pub(crate) fn same_place(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    let (one, other) = (a.device().location(), b.device().location());
+    if one != other {
+        let got = format!("one on {other:?}: move it with to_device()");
+        return Err(Error::mismatch(op, format!("operands on one device, {one:?}"), got));
+    }
+    Ok(())
+}
+
+/// Refuses operands of different shape or dtype, or on two devices: a kernel follows pointers wherever they lead.
 pub(crate) fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    same_place(op, a, b)?;
     if a.dims() != b.dims() || a.dtype() != b.dtype() {
         let text = |t: &Tensor| format!("{:?} {:?}", t.dtype(), t.dims());
         return Err(Error::mismatch(op, text(a), text(b)));

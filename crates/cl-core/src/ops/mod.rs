@@ -42,9 +42,9 @@ pub use sgd_step::SgdStep;
 
 use crate::{Result, Units};
 
-/// The fused operations, on candle's [`Tensor`]. f32 and f64, and f16 and bf16 where a layer is trained in them: in
-/// [`linear`](Self::linear), [`cross_entropy`](Self::cross_entropy) and [`sum_of_rows`](Self::sum_of_rows), which compute in f32 and
-/// round what they give. Operands of any strides, except that what is changed in place must be contiguous. Operations in place are not recorded in the graph:
+/// The fused operations, on candle's [`Tensor`]. f32 and f64, and f16 and bf16 where networks are trained in them: in
+/// [`linear`](Self::linear), [`cross_entropy`](Self::cross_entropy), [`sum_of_rows`](Self::sum_of_rows) and [`retrieve`](Self::retrieve), which
+/// compute in f32 and round what they give. Operands of any strides, except that what is changed in place must be contiguous. Operations in place are not recorded in the graph:
 /// between a forward and its backward pass they would change the gradient.
 ///
 /// ```

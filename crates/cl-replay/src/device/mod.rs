@@ -352,6 +352,12 @@ impl TryFrom<Saved<PriorityTree>> for DeviceReplay {
             let got = tree.capacity().to_string();
             return Err(Error::mismatch("saved priorities", format!("those of {capacity} rows"), got));
         }
+        let rows = usize::try_from(written).unwrap_or(usize::MAX).min(capacity);
+        let priorities = tree.leaves()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+        if priorities[rows..].iter().any(|leaf| *leaf != 0.0) || written > u64::MAX / 2 {
+            let why = format!("{written} rows were written, and one that was not has a priority");
+            return Err(Error::invalid("saved priorities", why));
+        }
         let builder = DeviceReplayBuilder { schema, capacity, config, device_bytes };
         // Of the generator only the key would come from here, which is known.
         let mut memory = builder.build(&device, cl_core::rng(0, "restored"))?;

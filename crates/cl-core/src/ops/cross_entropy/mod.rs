@@ -62,6 +62,9 @@ pub(super) fn gradient(
 /// Refuses what no loss can be taken of.
 fn check(logits: &Tensor, targets: &Tensor, units: Units, weights: Option<&Tensor>) -> Result<()> {
     let (n, outputs) = logits.dims2()?;
+    for other in [Some(targets), weights].into_iter().flatten() {
+        super::cpu::same_place("cross_entropy", logits, other)?;
+    }
     if targets.dims() != [n] || targets.dtype() != DType::U32 {
         return Err(Error::mismatch(
             "cross_entropy",

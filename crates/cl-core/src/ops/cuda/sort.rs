@@ -15,8 +15,8 @@ pub(crate) fn entries<T: Float>(
     n: usize,
     rows: usize,
 ) -> Result<Option<CudaSlice<u64>>> {
-    if n > 1 << 31 {
-        candle_core::bail!("{n} numbers are more than a kernel sorts, which is 2³¹");
+    if n > 1 << 30 {
+        candle_core::bail!("{n} numbers are more than a kernel sorts, which is 2³⁰");
     }
     // A number in f32 and its place are one word, in f64 two.
     let words = n.next_power_of_two() * (size_of::<T>() / size_of::<f32>());

@@ -51,6 +51,7 @@ pub(super) fn unscale(gradients: &[&Tensor], state: &Tensor) -> Result<()> {
     check_state(state)?;
     for gradient in gradients {
         check_in_place("unscale", gradient, &[])?;
+        super::cpu::same_place("unscale", state, gradient)?;
         if !matches!(gradient.dtype(), DType::F32 | DType::F64) {
             let why = format!(
                 "{:?} cannot hold what the division by the scale leaves: keep the parameters in f32 and cast them in the \

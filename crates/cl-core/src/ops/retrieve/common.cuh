@@ -67,6 +67,10 @@ __device__ double power(double x) { return exp2(x); }
 __device__ float larger(float a, float b) { return fmaxf(a, b); }
 __device__ double larger(double a, double b) { return fmax(a, b); }
 
+// A mask in base 2, as it is added to scores: what hides is −∞ still, what is finite stays so.
+__device__ float shift_of(float mask) { return mask > -INFINITE ? fmaxf(mask * LOG2E, -3e38f) : mask; }
+__device__ double shift_of(double mask) { return mask > -INFINITE ? fmax(mask * LOG2E, -1.7e308) : mask; }
+
 // a·b + c, rounded once.
 __device__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ double fused(double a, double b, double c) { return __fma_rn(a, b, c); }

@@ -121,9 +121,9 @@ __device__ void load_transposed(u32 (&r)[4], const T *p) {
 
 __device__ void multiply(A (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
 #if KIND == 0
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
 #else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
 #endif
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -205,11 +205,14 @@ template <int C, typename S> __device__ void add_product(S &sums, Scores &s, con
 // x = big + small, both of 11 bits, but for 2⁻²² of it.
 __device__ void split(float x, u32 &big, u32 &small) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(big) : "f"(x));
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(small) : "f"(x - __uint_as_float(big)));
+    big &= 0xffffe000u; // what it leaves below its own bits is not said
+    // Of an infinite number nothing is left, and ∞ − ∞ is no number.
+    float rest = isinf(__uint_as_float(big)) ? 0 : x - __uint_as_float(big);
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(small) : "f"(rest));
 }
 
 __device__ void multiply(A (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -361,7 +364,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_forward(Problem p) 
                             u32 column = key + 8 * j + lane % 4 * 2 + c;
                             A &one = s[mt][j][2 * r + c];
                             if (column >= p.m) one = NOTHING;
-                            else one = MASK ? fused(one, scale, widen(mask[column]) * LOG2E) : one * scale;
+                            else one = MASK ? fused(one, scale, shift_of(widen(mask[column]))) : one * scale;
                         }
                 }
         }
@@ -479,7 +482,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_backward(Problem p)
                     if constexpr (MASK) {
                         u32 row = min(first + warp_row * 16 * MT + 16 * mt + lane / 4 + i / 2 * 8, rows - 1);
                         u32 other = min(column + c, columns - 1);
-                        under -= widen(mask_row(p, queries + (KEYS ? other : row))[KEYS ? row : other]) * LOG2E;
+                        under -= shift_of(widen(mask_row(p, queries + (KEYS ? other : row))[KEYS ? row : other]));
                     }
                     A weight = power(fused(s[mt][j][i], scale, -under));
                     if (edge && column + c >= columns) weight = 0;

@@ -20,6 +20,9 @@
 //!
 //! Half precision is summed in f32 everywhere: on the CPU operands are converted to f32 and the result back; on a GPU weights and
 //! dS are rounded to it before they are multiplied.
+//!
+//! In f16 the backward pass has its weights in f16 too: of 2¹⁴ equal weights and more they lose digits, of 2²⁵ they are 0. bf16 has the
+//! range of f32 and is what large memories are for.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -185,6 +188,7 @@ fn sizes(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Sizes> {
 
 /// The mask as (batches or 1, n or 1, m).
 fn fitted(mask: &Tensor, q: &Tensor, m: usize) -> Result<Tensor> {
+    super::cpu::same_place("retrieve", q, mask)?;
     let wanted = [&q.dims()[..q.rank() - 1], &[m]].concat();
     let wrong = || {
         let expected =

@@ -112,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_forward(Problem p) 
                     u32 other = key + 8 * j + lane % 4 * 2 + c;
                     A &one = s[0][j][2 * r + c];
                     if (other >= p.m) one = NOTHING;
-                    else one = mask ? fused(one, scale, A(widen(mask[other])) * LOG2E) : one * scale;
+                    else one = mask ? fused(one, scale, shift_of(A(widen(mask[other])))) : one * scale;
                 }
         }
         soften<1, NC>(s, A(1), top, sum, factors);
@@ -166,7 +166,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) retrieve_backward(Problem p)
                 u32 row = min(own + i / 2 * 8, rows - 1), other = start + 8 * j + lane % 4 * 2 + i % 2;
                 u32 there = min(other, columns - 1), query = KEYS ? there : row, key = KEYS ? row : there;
                 A under = shift[query];
-                if (p.mask) under -= A(widen(mask_row(p, queries + query)[key])) * LOG2E;
+                if (p.mask) under -= shift_of(A(widen(mask_row(p, queries + query)[key])));
                 A weight = other < columns ? power(fused(s[0][j][i], scale, -under)) : A(0);
                 s[0][j][i] = NEED1 ? weight * (inner[0][j][i] - less[query]) : weight;
             }

@@ -42,6 +42,11 @@ fn each(
         let mut most = 0;
         for (at, (from, to)) in part.iter().enumerate() {
             let (from_at, to_at) = (address(from)?, address(to)?);
+            let bytes = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
+            if from_at < to_at + bytes(to) && to_at < from_at + bytes(from) {
+                let why = "the rows are a part of what they are written to: copy() them first";
+                return Err(Error::invalid("rows", why));
+            }
             let row = to.dims()[1..].iter().product::<usize>() * to.dtype().size_in_bytes();
             // The largest power of two, up to 16, that divides all three.
             let width = 1 << (from_at | to_at | row as u64 | 16).trailing_zeros();

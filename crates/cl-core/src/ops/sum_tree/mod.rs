@@ -200,7 +200,8 @@ impl PriorityTree {
     }
 
     /// Sets leaf `indices[i]` to `priorities[i]`^α, to 0 where the priority is 0 (also with α = 0): u32 (n) and f32 or f64 (n),
-    /// on the device of the tree. A positive priority stays positive. Of several priorities for one leaf the last one stays, and
+    /// on the device of the tree. A positive priority stays positive, as f32: that is what
+    /// f64 are rounded to first. Of several priorities for one leaf the last one stays, and
     /// the largest ever has seen all of them. What cannot be is left out and counted: see [`Counts`].
     ///
     /// # Errors
@@ -369,6 +370,10 @@ impl TryFrom<Saved> for PriorityTree {
         let values: Vec<f32> = leaves.to_vec1()?;
         if let Some(&odd) = values.iter().chain([&largest_ever]).find(|&&leaf| !is_leaf(leaf)) {
             return Err(Error::invalid("saved leaves", format!("{odd:e} is none")));
+        }
+        if largest_ever < 1.0 {
+            let why = format!("the largest ever is {largest_ever:e}, and begins at 1");
+            return Err(Error::invalid("saved leaves", why));
         }
         let mut tree = Self::new(values.len(), leaves.device())?;
         at!(&mut tree.nodes, tree => tree.restore(&values, largest_ever, counts))?;
