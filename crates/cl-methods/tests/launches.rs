@@ -50,7 +50,7 @@ fn a_step_reads_nothing_back() {
         ("SI", json!({})),
         ("MAS", json!({})),
         ("RWalk", json!({ "every": 2 })),
-        ("EWC++", json!({})),
+        ("EWC++", json!({ "every": 2 })),
         ("LwF", json!({})),
         ("XdG", json!({})),
         ("ER", json!({ "batch": 32 })),
