@@ -199,3 +199,22 @@ fn half_precision() {
         Store::new(2).unwrap().insert_all(&Tensor::new(&[[f32::NAN, 0.0]], &Device::Cpu).unwrap()).is_err()
     );
 }
+
+/// What is finite in f32 and not in half precision is refused, and nothing is stored then: no name is given away.
+#[test]
+fn what_half_precision_cannot_hold_is_refused() {
+    for (dtype, large) in [(DType::F16, 1e5f32), (DType::BF16, f32::MAX)] {
+        let mut store = Store::on(&Device::Cpu, dtype, 2, 1).unwrap();
+        let first = store.insert(&[1.0, 2.0]).unwrap();
+        let error = store.insert(&[large, 0.0]).unwrap_err().to_string();
+        assert!(error.contains("too large for"), "{error}");
+        assert!(store.overwrite(first, &[0.0, -large]).is_err());
+        let rows = Tensor::new(&[[3f32, 4.0], [0.0, large]], &Device::Cpu).unwrap();
+        assert!(store.insert_all(&rows).is_err());
+        assert_eq!((store.len(), store.get(first).unwrap()), (1, vec![1.0, 2.0]));
+        let next = store.insert(&[5.0, 6.0]).unwrap();
+        assert_eq!((store.len(), store.get(next).unwrap()), (2, vec![5.0, 6.0]));
+        store.forget(first).unwrap();
+        assert_eq!(store.get(next).unwrap(), [5.0, 6.0]);
+    }
+}

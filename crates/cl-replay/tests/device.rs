@@ -349,6 +349,22 @@ fn what_does_not_fit_changes_nothing() {
     assert!(error.contains("device_bytes") && error.contains(&format!("alone take {tree}")), "{error}");
 }
 
+/// A slot that nothing was written to yet gets no priority: it would be drawn, a row of zeros, and could not be restored.
+#[test]
+fn what_is_not_written_yet_has_no_priority() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memory.snap");
+    let mut memory = memory(5, Prioritized { alpha: 1.0, ..Default::default() }, None);
+    add(&mut memory, 0..2);
+    let items = DeviceItems { slots: Tensor::new(&[0u32, 1, 3], &CPU).unwrap(), written: 2 };
+    memory.update_priorities(&items, &vector(&[4.0, 5.0, 6.0])).unwrap();
+    assert_eq!(memory.leaves().unwrap().to_vec1::<f32>().unwrap(), [4.0, 5.0, 0.0, 0.0, 0.0]);
+    assert_eq!(memory.check().unwrap().late, 1);
+    memory.save(&path).unwrap();
+    let restored = DeviceReplay::load(&path, &CPU).unwrap();
+    assert!(state(&restored) == state(&memory));
+}
+
 /// T17: saved in the middle, with late items on their way, it goes on bit for bit; a file that is not whole is refused.
 #[test]
 fn a_restored_memory_goes_on_as_the_saved_one() {

@@ -123,7 +123,7 @@ macro_rules! twice {
             $body($($p,)* $f)
         }
 
-        /// See [`twice`].
+        /// See `twice`.
         #[inline(always)]
         pub fn $name<$($g: Lane,)* F: $ft>($($p: $t,)* $f: F) $(-> $r)? {
             #[cfg(target_arch = "x86_64")]

@@ -207,7 +207,7 @@ impl DeviceReplay {
 
     /// Sets priorities p, f32 or f64 (n) on the device: the items are then drawn in proportion to pᵅ, and never where p = 0 (also
     /// with α = 0). Of several priorities of one item the last one stays. Those that cannot be, and those for items that were
-    /// overwritten, are left out and counted: see [`check`](Self::check).
+    /// overwritten or are none yet, are left out and counted: see [`check`](Self::check).
     ///
     /// # Errors
     /// [`Error::Mismatch`] where there are not as many priorities as items, or they are not on the device; [`Error::Invalid`]
@@ -221,8 +221,9 @@ impl DeviceReplay {
             return Err(Error::invalid("items", why));
         };
         let capacity = self.capacity() as u64;
-        let overwritten =
-            Overwritten { first: (items.written % capacity) as usize, count: since.min(capacity) as usize };
+        // What was written since, and, until all was once, what has not been yet.
+        let count = if self.written < capacity { capacity - items.written } else { since.min(capacity) };
+        let overwritten = Overwritten { first: (items.written % capacity) as usize, count: count as usize };
         self.tree.update(&items.slots, priorities, self.config.alpha, overwritten)
     }
 
