@@ -197,8 +197,8 @@ extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, _device
         // Clock in kHz.
         13 => 1_980_000,
         14 => 512,
-        // Multiprocessors: as an H100 has.
-        16 => 132,
+        // Multiprocessors: few, so that kernels that cut their work by them give a block more than a piece.
+        16 => 2,
         // Concurrent kernels, copy engines, unified addresses, stream priorities.
         31 | 40 | 41 | 78 => 1,
         36 => 2_619_000,
