@@ -5,7 +5,6 @@ mod arithmetic;
 mod launches;
 mod matrices;
 mod memory;
-mod speed;
 mod threads;
 
 use cuda_emulator::{Checks, Emulator, Fault, Kind, Order, Shape};
