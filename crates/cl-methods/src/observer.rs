@@ -302,3 +302,27 @@ fn gradient_norm(learner: &Learner, penalty: &Tensor) -> Result<f64> {
     let reached = learner.net.params().trainable().filter_map(|param| gradients.get(param.var.as_tensor()));
     diagnose::norm(&reached.cloned().collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{batch, learner, tasks};
+    use cl_data::Scenario;
+    use cl_nn::{LossScale, LossScaler, Precision};
+
+    /// With a scale that every gradient overflows by, what a look measures leaves no trace in it: the next step is taken.
+    #[test]
+    fn a_look_costs_no_step() {
+        let (tasks, mut learner) = (tasks(Scenario::Domain, 1, 20), learner(Scenario::Domain, 1));
+        learner.precision = Precision::F16;
+        let config = LossScale::Static(2f64.powi(100));
+        learner.scaler = Some(LossScaler::new(config, &candle_core::Device::Cpu).unwrap());
+        let state = |learner: &Learner| serde_json::to_string(&learner.scaler).unwrap();
+        let (batch, before) = (batch(&tasks[0], 0, 8), state(&learner));
+        assert!(diagnose::norm(&gradients_in_full(&learner, &batch).unwrap()).unwrap() > 0.0);
+        assert_eq!(state(&learner), before);
+        learner.gradients_of(&batch).unwrap();
+        assert_ne!(state(&learner), before, "a step does overflow");
+    }
+}
